@@ -1,0 +1,107 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options that say where a model comes from and what may be fetched."""
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """The hub, the limits and the policy of a call that installs models."""
+
+    DOCUMENTATION = r"""
+options:
+  endpoint:
+    description:
+      - Base URL of the Hugging Face hub.
+      - Redirects may lead to hosts of this URL, to those of O(allowed_hosts), and, for the public hub, to hosts under
+        C(huggingface.co) and C(hf.co).
+    type: str
+    default: https://huggingface.co
+    version_added: 0.1.0
+  allowed_hosts:
+    description:
+      - Further hosts that the hub may redirect to, each as C(host) or C(host:port).
+      - The token is never sent to them.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.1.0
+  token:
+    description:
+      - Token of the hub, for gated and private repositories.
+      - No token is taken from the environment or the home folder of the account on the host.
+    type: str
+    version_added: 0.1.0
+  token_file:
+    description:
+      - File on the managed host that holds the token.
+    type: path
+    version_added: 0.1.0
+  ca_path:
+    description:
+      - File of CA certificates that the hub's certificate is checked against, instead of the usual ones.
+    type: path
+    version_added: 0.1.0
+  max_disk_gb:
+    description:
+      - Quota of the models folder in GiB, contents shared by several models counted once.
+    type: float
+    default: 50.0
+    version_added: 0.1.0
+  confirm_above_gb:
+    description:
+      - A call that would fetch more than this many GiB fails unless O(confirm_large) is set.
+    type: float
+    default: 20.0
+    version_added: 0.1.0
+  confirm_large:
+    description:
+      - Fetch more than O(confirm_above_gb).
+    type: bool
+    default: false
+    version_added: 0.1.0
+  reserve_gb:
+    description:
+      - GiB that must stay free on the file system of the models folder.
+    type: float
+    default: 1.0
+    version_added: 0.1.0
+  max_parallel:
+    description:
+      - Files fetched at once, 1 to 64.
+    type: int
+    default: 8
+    version_added: 0.1.0
+  retries:
+    description:
+      - Further tries of a request that failed for a reason that may pass, with growing waits in between.
+    type: int
+    default: 5
+    version_added: 0.1.0
+  stall_timeout:
+    description:
+      - Seconds without a byte after which a connection counts as broken.
+    type: float
+    default: 30.0
+    version_added: 0.1.0
+  lock_timeout:
+    description:
+      - Seconds to wait for another process that changes the models of this host. With V(0) there is one try.
+    type: float
+    default: 60.0
+    version_added: 0.1.0
+  allow_pickle:
+    description:
+      - Install a repository whose weights are there only in formats that may run code when they are loaded, such as pickle.
+      - Where safetensors or GGUF files are there too, the other formats are left out, since nothing needs them. They come only if
+        this option is set and a pattern of O(include) ends in their suffix.
+    type: bool
+    default: false
+    version_added: 0.1.0
+  allow_remote_code:
+    description:
+      - Install a repository that has program files, or a configuration with C(auto_map), which makes runtimes load them.
+    type: bool
+    default: false
+    version_added: 0.1.0
+"""

@@ -1,0 +1,244 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One record of the manifest: a model in one revision on this host, as a checked value."""
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import typing as t
+from dataclasses import dataclass, field, replace
+
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.names import (
+    PROVIDERS,
+    Alias,
+    Digest,
+    ModelRef,
+    check_paths,
+    is_commit,
+    parse_revision,
+    runtime_for,
+)
+
+#: Every *_gb option and size_gb counts in these (SPEC 3 gives the reserve in GiB).
+GIB = 1024**3
+
+#: Folder of the snapshots below the models folder.
+SNAPSHOTS_FOLDER = "hf"
+
+STATUSES = ("installed", "downloading", "incomplete", "removed")
+
+
+def snapshot_path(models_dir: str, ref: ModelRef, commit: str) -> str:
+    """Where the snapshot of a model lies. Always computed: a recorded path may be stale or hostile."""
+    return os.path.join(models_dir, SNAPSHOTS_FOLDER, ref.folder(commit))
+
+
+def utc_now() -> str:
+    """The present moment as records carry it: UTC with offset, whole seconds."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def from_epoch(seconds: float) -> str:
+    """A moment in seconds since the epoch as records carry it."""
+    return datetime.datetime.fromtimestamp(int(seconds), datetime.timezone.utc).isoformat()
+
+
+def normalise_time(text: object) -> str | None:
+    """A recorded time as UTC with offset; a naive one is taken as UTC. None for anything that is not a time."""
+    if not isinstance(text, str):
+        return None
+    try:
+        # Python 3.9 does not know the Z of RFC 3339.
+        moment = datetime.datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.timezone.utc)
+    return moment.astimezone(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A published file: ``digest`` is its SHA-256; size in bytes, time in nanoseconds and inode are what a no-op compares."""
+
+    path: str
+    size: int
+    digest: Digest
+    mtime_ns: int = 0
+    inode: int = 0
+    git_sha1: str | None = None
+
+    @classmethod
+    def from_dict(cls, data: t.Mapping[str, t.Any]) -> FileRecord:
+        """From JSON. Raises ``invalid_name`` for a bad digest, KeyError, TypeError or ValueError for a malformed record."""
+        return cls(
+            path=data["path"],
+            size=int(data["size"]),
+            digest=Digest.parse(data["digest"]),
+            mtime_ns=int(data.get("mtime_ns") or 0),
+            inode=int(data.get("inode") or 0),
+            git_sha1=data.get("git_sha1"),
+        )
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """As JSON, every field."""
+        return {
+            "path": self.path,
+            "size": self.size,
+            "digest": str(self.digest),
+            "mtime_ns": self.mtime_ns,
+            "inode": self.inode,
+            "git_sha1": self.git_sha1,
+        }
+
+    def matches(self, status: os.stat_result) -> bool:
+        """Whether the file is the one that was recorded, as far as size, time and inode can tell."""
+        return (status.st_size, status.st_mtime_ns, status.st_ino) == (self.size, self.mtime_ns, self.inode)
+
+
+def snapshot_sha256(files: t.Iterable[FileRecord]) -> str:
+    """Digest of a whole snapshot: SHA-256 over its sorted ``<hex>  <path>`` lines, as ``sha256sum * | sort | sha256sum`` gives."""
+    lines = sorted(f"{record.digest.hex}  {record.path}\n" for record in files)
+    return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model in one revision. ``include`` and ``exclude`` are the patterns that its files were chosen by."""
+
+    name: str
+    provider: str
+    runtime: str
+    revision: str
+    requested_revision: str | None
+    alias: str | None
+    local_path: str
+    size_bytes: int
+    files: tuple[FileRecord, ...]
+    sha256: str
+    installed_at: str | None
+    status: str = "installed"
+    display_name: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    parameters: int | None = None
+    quantization: str | None = None
+    requires_gpu: bool | None = None
+    capabilities: dict[str, t.Any] = field(default_factory=dict)
+    #: Fields that this version does not know, kept as they are.
+    unknown: dict[str, t.Any] = field(default_factory=dict)
+
+    @property
+    def ref(self) -> ModelRef:
+        """The model's name as a checked value."""
+        return ModelRef.parse(self.name, self.provider)
+
+    @property
+    def key_and_revision(self) -> tuple[str, str]:
+        """What identifies the entry among all."""
+        return self.ref.key, self.revision
+
+    @property
+    def served_name(self) -> str:
+        """The name under which clients ask for it: the alias, else the model's own name."""
+        return self.alias or self.name
+
+    def answers_to(self, text: str) -> bool:
+        """Whether the text is the model's name or alias."""
+        return text in (self.name, self.alias)
+
+    @classmethod
+    def from_dict(cls, data: t.Mapping[str, t.Any], models_dir: str) -> Entry:
+        """From JSON, with missing fields filled and times normalised. Raises ``VenomError`` for what cannot be trusted."""
+        try:
+            return cls._from_dict(data, models_dir)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise VenomError(
+                "manifest_unreadable",
+                wanted="a complete record of a model",
+                found=f"{type(error).__name__}: {error}",
+                todo="run venom_manifest with state sanitized",
+            ) from error
+
+    @classmethod
+    def _from_dict(cls, data: t.Mapping[str, t.Any], models_dir: str) -> Entry:
+        provider = data.get("provider") or ("huggingface" if "/" in data["name"] else "ollama")
+        if provider not in PROVIDERS:
+            raise ValueError(f"provider {provider!r}")
+        ref = ModelRef.parse(data["name"], provider)
+        revision = data["revision"]
+        if provider == "huggingface" and not is_commit(revision):
+            raise ValueError("the revision is not a commit")
+        if provider == "ollama":
+            Digest.parse(revision)
+        files = tuple(FileRecord.from_dict(item) for item in data["files"])
+        check_paths(record.path for record in files)
+        requested, alias = data.get("requested_revision"), data.get("alias")
+        status = data.get("status")
+        return cls(
+            name=data["name"],
+            provider=provider,
+            runtime=runtime_for(ref, data.get("runtime") or "auto"),
+            revision=revision,
+            requested_revision=None if requested is None else parse_revision(requested),
+            alias=None if alias is None else str(Alias.parse(alias)),
+            local_path=snapshot_path(models_dir, ref, revision) if provider == "huggingface" else str(data.get("local_path") or ""),
+            size_bytes=sum(record.size for record in files),
+            files=files,
+            sha256=snapshot_sha256(files),
+            installed_at=normalise_time(data.get("installed_at")),
+            status=status if status in STATUSES else "installed",
+            display_name=data.get("display_name"),
+            include=tuple(data.get("include") or ()),
+            exclude=tuple(data.get("exclude") or ()),
+            formats=tuple(data.get("formats") or ()),
+            parameters=data.get("parameters"),
+            quantization=data.get("quantization"),
+            requires_gpu=data.get("requires_gpu"),
+            capabilities=dict(data.get("capabilities") or {}),
+            unknown={key: value for key, value in data.items() if key not in _FIELDS},
+        )
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """As JSON: the fields of SPEC 5, then whatever another version had added."""
+        known: dict[str, t.Any] = {
+            "name": self.name,
+            "provider": self.provider,
+            "display_name": self.display_name,
+            "runtime": self.runtime,
+            "revision": self.revision,
+            "requested_revision": self.requested_revision,
+            "alias": self.alias,
+            "status": self.status,
+            "size_bytes": self.size_bytes,
+            "size_gb": round(self.size_bytes / GIB, 3),
+            "local_path": self.local_path,
+            "sha256": self.sha256,
+            "installed_at": self.installed_at,
+            "include": list(self.include),
+            "exclude": list(self.exclude),
+            "formats": list(self.formats),
+            "parameters": self.parameters,
+            "quantization": self.quantization,
+            "requires_gpu": self.requires_gpu,
+            "capabilities": self.capabilities,
+            "files": [record.to_dict() for record in self.files],
+        }
+        return dict(self.unknown, **known)
+
+    def replace(self, **changes: t.Any) -> Entry:
+        """A copy with other fields."""
+        return replace(self, **changes)
+
+
+_FIELDS = frozenset(
+    (
+        *("name", "provider", "display_name", "runtime", "revision", "requested_revision", "alias", "status", "size_bytes", "size_gb"),
+        *("local_path", "sha256", "installed_at", "include", "exclude", "formats", "parameters", "quantization", "requires_gpu"),
+        *("capabilities", "files"),
+    )
+)

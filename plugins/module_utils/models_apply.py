@@ -1,0 +1,145 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan made real, one recoverable step at a time. The caller holds the models lock."""
+from __future__ import annotations
+
+import os
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.venom.llm.plugins.module_utils.discovery import describe
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.files import make_folders
+from ansible_collections.venom.llm.plugins.module_utils.journal import Operation
+from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
+from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import (
+    SNAPSHOTS_FOLDER,
+    Entry,
+    FileRecord,
+    snapshot_sha256,
+    utc_now,
+)
+from ansible_collections.venom.llm.plugins.module_utils.models_limits import kept_digests
+from ansible_collections.venom.llm.plugins.module_utils.models_observe import observe, record_file
+from ansible_collections.venom.llm.plugins.module_utils.models_plan import INSTALL, KEEP, RECORD, RELINK, REMOVE, Step
+from ansible_collections.venom.llm.plugins.module_utils.names import Digest
+from ansible_collections.venom.llm.plugins.module_utils.policy import check_weights
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import Source
+from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
+from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import Snapshots
+from ansible_collections.venom.llm.plugins.module_utils.transfer import TransferOptions, fetch
+
+_KINDS = {INSTALL: "install", RELINK: "repair", RECORD: "update", REMOVE: "remove"}
+
+
+@dataclass
+class Outcome:
+    """What was done: the manifest as it is now, and the numbers of the result."""
+
+    manifest: Manifest
+    bytes_fetched: int = 0
+    files_repaired: int = 0
+    operations: list[dict[str, t.Any]] = field(default_factory=list)
+
+
+class Applier:
+    """Executes steps. Removals come first, so that the space they give back is there for what is fetched."""
+
+    def __init__(self, manifest: Manifest, source: Source | None, options: TransferOptions) -> None:
+        self._blobs = Blobs(manifest.models_dir)
+        self._snapshots = Snapshots(os.path.join(manifest.models_dir, SNAPSHOTS_FOLDER), self._blobs)
+        self._operations = os.path.join(manifest.models_dir, "operations")
+        self._source = source
+        self._options = options
+        self._contents: dict[str, Digest] = {}
+        self.outcome = Outcome(manifest)
+
+    def apply(self, steps: t.Sequence[Step], collect_first: bool) -> Outcome:
+        """Do every step in order. What was done before a failure stays done and recorded. Raises ``VenomError``, ``OSError``."""
+        make_folders(self.outcome.manifest.models_dir)
+        for step in sorted(steps, key=lambda step: step.action != REMOVE):
+            if step.action == KEEP:
+                continue
+            with Operation(self._operations, str(step.request.ref), _KINDS[step.action]) as operation:
+                if step.action == REMOVE:
+                    self._remove(step, steps)
+                elif collect_first and step.action == INSTALL:
+                    self._blobs.collect(kept_digests(steps))
+                    collect_first = False
+                if step.action in (INSTALL, RELINK):
+                    self._publish(step, operation)
+                elif step.action == RECORD:
+                    self._record(step)
+            self.outcome.operations.append({key: value for key, value in operation.record.items() if key not in ("pid", "pid_started")})
+        return self.outcome
+
+    def _remove(self, step: Step, steps: t.Sequence[Step]) -> None:
+        # Folders go first: a crash in between leaves a record whose model is damaged, which both states know how to end.
+        for folder in step.folders:
+            self._snapshots.remove(folder)
+        manifest = self.outcome.manifest
+        for entry in step.before:
+            manifest = manifest.without(entry)
+        self._save(manifest)
+        self._blobs.collect(kept_digests(steps))
+
+    def _record(self, step: Step) -> None:
+        if step.after is None:
+            raise ValueError("a step that records has a record")
+        # The branch came back to an older revision that is still here: it is the newest again.
+        after = step.after.replace(installed_at=utc_now()) if step.request.state == "latest" else step.after
+        self._save(self.outcome.manifest.merge(after))
+
+    def _publish(self, step: Step, operation: Operation) -> None:
+        if step.after is None:
+            raise ValueError("a step that publishes has a record")
+        records = self._records_of(step, operation)
+        ref, revision = step.request.ref, step.after.revision
+        path = self._snapshots.publish(ref.folder(revision), {record.path: record.digest for record in records})
+        files = tuple(record_file(path, record.path, record) for record in records)
+        entry = step.after.replace(
+            files=files,
+            size_bytes=sum(record.size for record in files),
+            sha256=snapshot_sha256(files),
+            installed_at=utc_now() if step.action == INSTALL or step.after.installed_at is None else step.after.installed_at,
+            status="installed",
+        )
+        entry = describe(entry, self.outcome.manifest.declared.get(ref.key, {}))
+        self._save(self.outcome.manifest.merge(entry))
+        self.outcome.files_repaired += len(step.repaired)
+        _prove(entry)
+
+    def _records_of(self, step: Step, operation: Operation) -> list[FileRecord]:
+        if step.action == RELINK:
+            return list(step.before[0].files)
+        digests = self._contents
+        digests.update(step.known)
+        # Another model of this call may have brought the same content already.
+        missing = [file for file in step.missing if file.announced not in digests]
+        if missing:
+            if self._source is None:
+                raise ValueError("a step that fetches has a source")
+            report = fetch(self._source, missing, self._blobs, self._options, operation.advance)
+            self.outcome.bytes_fetched += report.bytes_fetched
+            digests.update(report.digests)
+        for file in step.files:
+            check_weights(step.request.ref, file.path, self._blobs.path(digests[file.announced]))
+        return [FileRecord(file.path, file.size, digests[file.announced], git_sha1=file.git_sha1) for file in step.files]
+
+    def _save(self, manifest: Manifest) -> None:
+        manifest.save()
+        self.outcome.manifest = manifest
+
+
+def _prove(entry: Entry) -> None:
+    """Observe again: what was promised must be there."""
+    damaged = observe(entry).damaged
+    if damaged:
+        raise VenomError(
+            "io_error",
+            wanted=f"{entry.name} as published",
+            found=f"{len(damaged)} files that changed meanwhile, first {ascii(damaged[0].path)}",
+            todo="find out what else writes to the models folder",
+            path=entry.local_path,
+        )

@@ -1,0 +1,49 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is on the host, told without changing or fetching anything. The operation behind ``venom_model_info``."""
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.venom.llm.plugins.module_utils.journal import read_operations
+from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
+from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GIB, Entry
+from ansible_collections.venom.llm.plugins.module_utils.models import ModuleContext, Params
+from ansible_collections.venom.llm.plugins.module_utils.models_observe import observe
+
+
+def run_info(params: Params, context: ModuleContext) -> dict[str, t.Any]:
+    """Models, the last operations and, if asked for, the usage of the models folder."""
+    manifest = Manifest.load(params["models_dir"])
+    for warning in manifest.warnings:
+        context.warn(warning)
+    name = params["name"]
+    result: dict[str, t.Any] = {
+        "changed": False,
+        "models": [_as_seen(entry) for entry in manifest.models if name is None or entry.answers_to(name)],
+        "operations": read_operations(os.path.join(params["models_dir"], "operations"), max(0, params["limit"])),
+    }
+    if params["usage"]:
+        result["usage"] = _usage(manifest)
+    return result
+
+
+def _as_seen(entry: Entry) -> dict[str, t.Any]:
+    """The record, corrected by what is there: a model whose files were changed or lost is not installed."""
+    damaged = [record.path for record in observe(entry).damaged]
+    shown = entry.replace(status="incomplete") if damaged else entry
+    return dict(shown.to_dict(), damaged_files=damaged, served_name=entry.served_name)
+
+
+def _usage(manifest: Manifest) -> dict[str, t.Any]:
+    from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import measure_free, measure_usage
+
+    used = measure_usage(manifest.models_dir)
+    return {
+        "used_bytes": used,
+        "used_gb": round(used / GIB, 3),
+        "free_bytes": measure_free(manifest.models_dir),
+        "model_count": len(manifest.models),
+    }

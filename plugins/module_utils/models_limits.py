@@ -1,0 +1,124 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Quota, free space and confirmation, decided on the plan's exact bytes before the first of them moves."""
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
+from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GIB
+from ansible_collections.venom.llm.plugins.module_utils.models_plan import INSTALL, REMOVE, Step
+from ansible_collections.venom.llm.plugins.module_utils.names import Digest
+from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
+from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import measure_free, measure_usage
+
+
+@dataclass(frozen=True)
+class Limits:
+    """In GiB, as the operator gave them."""
+
+    max_disk_gb: float
+    confirm_above_gb: float
+    confirm_large: bool
+    reserve_gb: float
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The arithmetic of a plan in bytes. ``reclaimable`` are blobs that nothing uses, left by failed runs."""
+
+    to_fetch: int
+    used: int
+    free: int
+    removed: int
+    reclaimable: int
+
+
+def kept_digests(steps: t.Sequence[Step]) -> frozenset[Digest]:
+    """Contents that the plan counts on, so that nobody collects them."""
+    return frozenset(digest for step in steps if step.action == INSTALL for digest in step.known.values())
+
+
+def compute_budget(manifest: Manifest, steps: t.Sequence[Step]) -> Budget:
+    """Measure the host for a plan. Walks the models folder."""
+    fetched = {file.announced: file.size for step in steps for file in step.missing}
+    removed = {(entry.key_and_revision) for step in steps if step.action == REMOVE for entry in step.before}
+    remaining = {record.digest for entry in manifest.models if entry.key_and_revision not in removed for record in entry.files}
+    remaining |= kept_digests(steps)
+    freed = {
+        record.digest: record.size
+        for step in steps
+        if step.action == REMOVE
+        for entry in step.before
+        for record in entry.files
+        if record.digest not in remaining
+    }
+    unused = Blobs(manifest.models_dir).unused(kept_digests(steps))
+    return Budget(
+        to_fetch=sum(fetched.values()),
+        used=measure_usage(manifest.models_dir),
+        free=measure_free(manifest.models_dir),
+        removed=sum(freed.values()),
+        reclaimable=sum(blob.size for blob in unused),
+    )
+
+
+def check_limits(manifest: Manifest, steps: t.Sequence[Step], limits: Limits) -> Budget:
+    """Raises ``confirmation_required``, ``quota_exceeded`` or ``disk_full``, each with its numbers and the largest models."""
+    budget = compute_budget(manifest, steps)
+    if budget.to_fetch == 0:
+        return budget
+    numbers: dict[str, t.Any] = {
+        "bytes_needed": budget.to_fetch,
+        "bytes_used": budget.used,
+        "bytes_free": budget.free,
+        "bytes_removed": budget.removed + budget.reclaimable,
+        "largest_models": _largest(manifest),
+    }
+    wanted = f"to fetch {_gib(budget.to_fetch)} for {', '.join(str(step.request.ref) for step in steps if step.missing)}"
+    if budget.to_fetch > limits.confirm_above_gb * GIB and not limits.confirm_large:
+        raise VenomError(
+            "confirmation_required",
+            wanted=wanted,
+            found=f"that is over confirm_above_gb, {limits.confirm_above_gb:g} GiB",
+            todo="set confirm_large if this is meant",
+            limit_bytes=int(limits.confirm_above_gb * GIB),
+            **numbers,
+        )
+    returned = budget.removed + budget.reclaimable
+    if budget.used - returned + budget.to_fetch > limits.max_disk_gb * GIB:
+        raise VenomError(
+            "quota_exceeded",
+            wanted=wanted,
+            found=f"{_gib(budget.used - returned)} are used of max_disk_gb, {limits.max_disk_gb:g} GiB{_shown(numbers)}",
+            todo="remove models with state absent, or raise max_disk_gb",
+            limit_bytes=int(limits.max_disk_gb * GIB),
+            **numbers,
+        )
+    if budget.to_fetch + limits.reserve_gb * GIB > budget.free + returned:
+        raise VenomError(
+            "disk_full",
+            wanted=f"{wanted} and keep {limits.reserve_gb:g} GiB in reserve",
+            found=f"{_gib(budget.free + returned)} are free in {manifest.models_dir}{_shown(numbers)}",
+            todo="free space on that file system, remove models, or lower reserve_gb",
+            limit_bytes=int(limits.reserve_gb * GIB),
+            **numbers,
+        )
+    return budget
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.2f} GiB" if size >= GIB / 100 else f"{size} bytes"
+
+
+def _largest(manifest: Manifest) -> list[dict[str, t.Any]]:
+    entries = sorted(manifest.models, key=lambda entry: -entry.size_bytes)[:3]
+    return [{"name": entry.name, "revision": entry.revision, "size_bytes": entry.size_bytes} for entry in entries]
+
+
+def _shown(numbers: t.Mapping[str, t.Any]) -> str:
+    largest = ", ".join(f"{item['name']} {_gib(item['size_bytes'])}" for item in numbers["largest_models"])
+    return f"; the largest models are {largest}" if largest else ""

@@ -1,0 +1,97 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The argument specs of the modules that deal in models, composed from shared parts."""
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.venom.llm.plugins.module_utils.capabilities import CAPABILITY_TYPES
+from ansible_collections.venom.llm.plugins.module_utils.models_plan import STATES
+
+Spec = dict[str, t.Any]
+
+LOCATIONS: Spec = {
+    "models_dir": {"type": "path", "default": "/var/lib/venom/models"},
+    "config_dir": {"type": "path", "default": "/etc/venom"},
+}
+
+BACKEND: Spec = {"backend_python": {"type": "path", "default": "/opt/venom/backend/bin/python"}}
+
+_MODEL: Spec = {
+    "provider": {"type": "str", "choices": ["auto", "huggingface", "ollama"], "default": "auto"},
+    "runtime": {"type": "str", "choices": ["auto", "vllm", "ollama"], "default": "auto"},
+    "revision": {"type": "str"},
+    "alias": {"type": "str"},
+    "include": {"type": "list", "elements": "str"},
+    "exclude": {"type": "list", "elements": "str"},
+}
+
+
+def model_spec() -> Spec:
+    """Options of ``venom_model``."""
+    item = dict(_MODEL, name={"type": "str", "required": True}, state={"type": "str", "choices": list(STATES)})
+    return dict(
+        LOCATIONS,
+        **BACKEND,
+        **_MODEL,
+        name={"type": "str"},
+        models={"type": "list", "elements": "dict", "options": item},
+        state={"type": "str", "choices": list(STATES), "default": "present"},
+        endpoint={"type": "str", "default": "https://huggingface.co"},
+        allowed_hosts={"type": "list", "elements": "str", "default": []},
+        token={"type": "str", "no_log": True},
+        token_file={"type": "path", "no_log": False},
+        ca_path={"type": "path"},
+        max_disk_gb={"type": "float", "default": 50.0},
+        confirm_above_gb={"type": "float", "default": 20.0},
+        confirm_large={"type": "bool", "default": False},
+        reserve_gb={"type": "float", "default": 1.0},
+        max_parallel={"type": "int", "default": 8},
+        retries={"type": "int", "default": 5},
+        stall_timeout={"type": "float", "default": 30.0},
+        lock_timeout={"type": "float", "default": 60.0},
+        allow_pickle={"type": "bool", "default": False},
+        allow_remote_code={"type": "bool", "default": False},
+        force={"type": "bool", "default": False},
+    )
+
+
+def model_rules() -> dict[str, t.Any]:
+    """What holds between options of ``venom_model``."""
+    return {
+        "mutually_exclusive": [("name", "models"), ("token", "token_file")],
+        "required_one_of": [("name", "models")],
+    }
+
+
+def info_spec() -> Spec:
+    """Options of ``venom_model_info``."""
+    return {
+        "models_dir": LOCATIONS["models_dir"],
+        "name": {"type": "str"},
+        "limit": {"type": "int", "default": 20},
+        "usage": {"type": "bool", "default": True},
+    }
+
+
+def _capability(kind: str) -> Spec:
+    return {"type": "list", "elements": "str"} if kind == "list" else {"type": kind}
+
+
+def manifest_spec() -> Spec:
+    """Options of ``venom_manifest``."""
+    return dict(
+        LOCATIONS,
+        state={"type": "str", "choices": ["present", "absent", "discovered", "sanitized"], "default": "present"},
+        name={"type": "str"},
+        provider=_MODEL["provider"],
+        revision={"type": "str"},
+        capabilities={"type": "dict", "options": {name: _capability(kind) for name, kind in CAPABILITY_TYPES.items()}},
+        lock_timeout={"type": "float", "default": 60.0},
+    )
+
+
+def manifest_rules() -> dict[str, t.Any]:
+    """What holds between options of ``venom_manifest``."""
+    return {"required_if": [("state", "present", ("name", "capabilities")), ("state", "absent", ("name",))]}

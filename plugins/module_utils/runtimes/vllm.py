@@ -1,0 +1,257 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""vLLM: its two environment files, its command line, and its OpenAI-compatible HTTP interface (as vLLM 0.32 speaks it)."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.venom.llm.plugins.module_utils import envfile, http_probe
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, Completion, CompletionFailed, Health, ServedModel
+
+SERVER_MODULE = "vllm.entrypoints.openai.api_server"
+PYTHON = "VENOM_VLLM_PYTHON"
+HOST = "VENOM_VLLM_HOST"
+PORT = "VENOM_VLLM_PORT"
+ARGS = "VENOM_VLLM_ARGS"
+MODEL_PATH = "VENOM_VLLM_MODEL_PATH"
+SERVED_NAME = "VENOM_VLLM_SERVED_NAME"
+#: The name under which other programs of the host know the active model (SPEC 6).
+LLM_MODEL_NAME = "LLM_MODEL_NAME"
+
+_PROOF_PROMPT = "Hello"
+_PROOF_TOKENS = 16
+#: Both gauges together are what a client still waits for; labels follow the name.
+_IN_FLIGHT = re.compile(r"^vllm:num_requests_(?:running|waiting)(?:\{[^}]*\})?\s+([0-9.eE+]+)\s*$", re.MULTILINE)
+#: Where a server listens on every address, its own host reaches it here.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1", "[::]": "::1"}  # noqa: S104
+
+
+@dataclass(frozen=True)
+class VllmSettings:
+    """What ``vllm.env`` says: the interpreter of the venv, address, port and further arguments; ``environment`` is the whole file."""
+
+    python: str
+    host: str
+    port: int
+    args: tuple[str, ...]
+    environment: t.Mapping[str, str]
+
+    @classmethod
+    def from_variables(cls, variables: t.Mapping[str, str], path: str) -> VllmSettings:
+        """Validate. Raises ``not_configured`` naming the variable."""
+        try:
+            port = int(variables[PORT])
+            if not 0 < port < 65536:
+                raise ValueError(f"{port} is not a TCP port")
+            if not os.path.isabs(variables[PYTHON]):
+                raise ValueError(f"{PYTHON}={variables[PYTHON]} is not an absolute path")
+            return cls(
+                python=variables[PYTHON],
+                host=variables[HOST],
+                port=port,
+                args=envfile.split_words(variables.get(ARGS, "")),
+                environment=dict(variables),
+            )
+        except (KeyError, ValueError) as error:
+            what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+            raise VenomError(
+                "not_configured",
+                wanted=f"settings of vLLM in {path}",
+                found=what,
+                todo="run the role venom.llm.vllm, which writes it",
+                path=path,
+            ) from error
+
+    @property
+    def probe_host(self) -> str:
+        """The address at which this host itself reaches the server."""
+        return _LOOPBACK.get(self.host, self.host)
+
+
+def command(settings: VllmSettings, active: Active) -> tuple[str, ...]:
+    """The argument list of the server, word for word that of ``ExecStart=`` in the unit ``venom-vllm.service``."""
+    return (
+        settings.python,
+        "-m",
+        SERVER_MODULE,
+        "--model",
+        active.path,
+        "--served-model-name",
+        active.alias,
+        "--host",
+        settings.host,
+        "--port",
+        str(settings.port),
+        *settings.args,
+    )
+
+
+def active_variables(active: Active) -> dict[str, str]:
+    """The content of ``vllm.active.env``."""
+    return {LLM_MODEL_NAME: active.alias, MODEL_PATH: active.path, SERVED_NAME: active.alias}
+
+
+def in_flight_from(metrics: str) -> int | None:
+    """Running and waiting requests in the text of GET /metrics, or None when it has no such gauge."""
+    found = _IN_FLIGHT.findall(metrics)
+    return int(sum(float(value) for value in found)) if found else None
+
+
+class VllmRuntime:
+    """The vLLM server of this host, as the files in ``config_dir`` describe it."""
+
+    name = "vllm"
+    unit = "venom-vllm.service"
+    log_name = "vllm.log"
+    #: What a foreign server of the same kind has in its command line.
+    command_mark = "vllm"
+
+    def __init__(self, config_dir: str) -> None:
+        self.settings_path = os.path.join(config_dir, "vllm.env")
+        self.active_path = os.path.join(config_dir, "vllm.active.env")
+        self.last_good_path = f"{self.active_path}.last-good"
+
+    def is_configured(self) -> bool:
+        """See ``Runtime``."""
+        return os.path.exists(self.settings_path)
+
+    def settings(self) -> VllmSettings:
+        """The settings. Raises ``not_installed`` without the file, ``not_configured`` for a file without sense."""
+        variables = envfile.read(self.settings_path)
+        if variables is None:
+            raise VenomError(
+                "not_installed",
+                wanted="vLLM on this host",
+                found=f"no {self.settings_path}",
+                todo="run the role venom.llm.vllm first",
+                path=self.settings_path,
+            )
+        return VllmSettings.from_variables(variables, self.settings_path)
+
+    def active(self) -> Active | None:
+        """See ``Runtime``."""
+        return self.read_active(self.active_path)
+
+    def read_active(self, path: str) -> Active | None:
+        """The model that an environment file of the same form names, or None without the file or its variables."""
+        variables = envfile.read(path) or {}
+        if not variables.get(MODEL_PATH) or not variables.get(SERVED_NAME):
+            return None
+        return Active(alias=variables[SERVED_NAME], path=variables[MODEL_PATH])
+
+    def environment(self) -> dict[str, str]:
+        """The variables of both files, the later one winning, as in the unit."""
+        return dict(self.settings().environment, **(envfile.read(self.active_path) or {}))
+
+    def command(self) -> tuple[str, ...]:
+        """See ``Runtime``."""
+        settings = self.settings()
+        active = self.active()
+        if active is None:
+            raise VenomError(
+                "not_configured",
+                wanted="an active model for vLLM",
+                found=f"no model in {self.active_path}",
+                todo="activate one: venom_runtime with state active and model",
+                path=self.active_path,
+            )
+        if not os.access(settings.python, os.X_OK):
+            raise VenomError(
+                "not_installed",
+                wanted=f"the interpreter {settings.python}",
+                found="it is not there or not executable",
+                todo="run the role venom.llm.vllm first",
+                path=settings.python,
+            )
+        return command(settings, active)
+
+    def digest(self, extra: str = "") -> str:
+        """SHA-256 of everything that makes a running server differ: command, variables, the venv behind the link, and ``extra``."""
+        settings = self.settings()
+        # The path of the interpreter stays the same over an upgrade: `current` leads to another venv then.
+        venv = os.path.realpath(os.path.dirname(settings.python))
+        content = json.dumps([self.command(), self.environment(), venv, extra], sort_keys=True)
+        return hashlib.sha256(content.encode("utf-8")).hexdigest()
+
+    def endpoint(self) -> str:
+        """See ``Runtime``."""
+        settings = self.settings()
+        host = f"[{settings.probe_host}]" if ":" in settings.probe_host else settings.probe_host
+        return f"http://{host}:{settings.port}"
+
+    def health(self, timeout: float = 5.0) -> Health:
+        """See ``Runtime``. vLLM listens only after the model is loaded, so until then nobody answers."""
+        try:
+            answer = self._ask("/health", timeout)
+        except http_probe.ProbeFailed as error:
+            return Health("loading", detail=str(error))
+        if answer.status == 200:
+            return Health("ready", answer.seconds)
+        state = "loading" if answer.status == 503 else "broken"
+        return Health(state, answer.seconds, f"GET /health answered {answer.status} {answer.text(200)}".rstrip())
+
+    def served(self, timeout: float = 5.0) -> tuple[ServedModel, ...]:
+        """See ``Runtime``."""
+        answer = self._ask("/v1/models", timeout)
+        if answer.status != 200:
+            raise http_probe.ProbeFailed("broken", f"GET /v1/models answered {answer.status} {answer.text(200)}".rstrip())
+        data = answer.json()
+        items = data.get("data") if isinstance(data, dict) else None
+        if not isinstance(items, list):
+            raise http_probe.ProbeFailed("broken", f"GET /v1/models answered without a list: {answer.text(200)}")
+        return tuple(ServedModel(str(item.get("id")), str(item.get("root"))) for item in items if isinstance(item, dict))
+
+    def complete(self, model: str, timeout: float) -> Completion:
+        """See ``Runtime``. A model without a chat template cannot chat; a plain completion proves it instead, and the remark says so."""
+        asked: dict[str, t.Any] = {"model": model, "temperature": 0, "max_tokens": _PROOF_TOKENS}
+        answer = self._post("/v1/chat/completions", dict(asked, messages=[{"role": "user", "content": _PROOF_PROMPT}]), timeout)
+        endpoint, remark = "/v1/chat/completions", ""
+        if answer.status == 400 and "chat template" in answer.text(1000).lower():
+            endpoint, remark = "/v1/completions", "the model has no chat template, so a plain completion proved it"
+            answer = self._post(endpoint, dict(asked, prompt=_PROOF_PROMPT), timeout)
+        if answer.status != 200:
+            raise CompletionFailed(f"POST {endpoint} answered {answer.status} {answer.text(300)}".rstrip())
+        text = _text_of(answer)
+        if not text.strip():
+            raise CompletionFailed(f"POST {endpoint} answered 200 without any text")
+        return Completion(text, endpoint, answer.seconds, remark)
+
+    def in_flight(self, timeout: float = 5.0) -> int | None:
+        """See ``Runtime``."""
+        try:
+            answer = self._ask("/metrics", timeout)
+        except http_probe.ProbeFailed:
+            return None
+        return in_flight_from(answer.body.decode("utf-8", "replace")) if answer.status == 200 else None
+
+    def _ask(self, path: str, timeout: float) -> http_probe.Answer:
+        settings = self.settings()
+        return http_probe.request(settings.probe_host, settings.port, path, headers=self._headers(settings), timeout=timeout)
+
+    def _post(self, path: str, body: dict[str, t.Any], timeout: float) -> http_probe.Answer:
+        settings = self.settings()
+        try:
+            return http_probe.request(settings.probe_host, settings.port, path, body, self._headers(settings), timeout)
+        except http_probe.ProbeFailed as error:
+            raise CompletionFailed(str(error)) from error
+
+    def _headers(self, settings: VllmSettings) -> dict[str, str]:
+        key = settings.environment.get("VLLM_API_KEY", "")
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _text_of(answer: http_probe.Answer) -> str:
+    """The text of a chat or plain completion; a thinking model may spend all its tokens on reasoning, which is text too."""
+    try:
+        choice = answer.json()["choices"][0]
+        message = choice.get("message") or {}
+        return str(choice.get("text") or message.get("content") or message.get("reasoning_content") or message.get("reasoning") or "")
+    except (http_probe.ProbeFailed, LookupError, TypeError, AttributeError) as error:
+        raise CompletionFailed(f"the answer is no completion: {answer.text(200)}") from error

@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a source of models is: it says what a model consists of, and gives the bytes."""
+from __future__ import annotations
+
+import fnmatch
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
+
+
+class TransientError(Exception):
+    """A failure that another try may cure. ``retry_after`` is the wait in seconds that the server asked for."""
+
+    def __init__(self, cause: str, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.status = status
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file as the source announces it: size in bytes, and its SHA-256 or its git blob SHA-1 as hex."""
+
+    path: str
+    size: int
+    sha256: str | None
+    git_sha1: str | None
+    url: str
+
+    @property
+    def announced(self) -> str:
+        """The digest that the source gave, with its algorithm. It identifies the content."""
+        return f"sha256:{self.sha256}" if self.sha256 is not None else f"git-sha1:{self.git_sha1}"
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """A model resolved to one commit, with every file that belongs to the answer."""
+
+    ref: ModelRef
+    revision: str
+    requested_revision: str
+    files: tuple[RemoteFile, ...]
+
+
+class Stream(t.Protocol):
+    """Bytes in chunks. ``abort`` may be called from another thread and ends a read that waits."""
+
+    def __iter__(self) -> t.Iterator[bytes]:
+        """The chunks. Raises ``TransientError`` when the line breaks or stalls."""
+
+    def abort(self) -> None:
+        """End a read that waits in another thread."""
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+class Source(t.Protocol):
+    """Where models come from."""
+
+    def find_commit(self, ref: ModelRef, revision: str) -> str:
+        """The commit that a branch, tag or commit stands for now. Raises ``VenomError``."""
+
+    def resolve(self, ref: ModelRef, revision: str, include: t.Sequence[str], exclude: t.Sequence[str]) -> ModelPlan:
+        """Every file of a revision that the patterns choose. Raises ``VenomError``."""
+
+    def open(self, file: RemoteFile, offset: int = 0) -> Stream:
+        """The bytes of a file from an offset on. Raises ``TransientError`` or ``VenomError``."""
+
+
+def is_wanted(path: str, include: t.Sequence[str], exclude: t.Sequence[str]) -> bool:
+    """Whether shell patterns choose a path; a pattern that ends with '/' means everything below. No include means all."""
+    if include and not _matches(path, include):
+        return False
+    return not _matches(path, exclude)
+
+
+def _matches(path: str, patterns: t.Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(path, pattern + "*" if pattern.endswith("/") else pattern) for pattern in patterns)

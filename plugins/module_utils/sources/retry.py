@@ -1,0 +1,91 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Trying again: exponential backoff with jitter, the server's own wishes obeyed, within a budget."""
+from __future__ import annotations
+
+import email.utils
+import random
+import re
+import time
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import TransientError
+
+#: Statuses that another try may cure; 5xx comes on top (SPEC 4, Retry).
+TRANSIENT_STATUSES = frozenset((408, 425, 429))
+
+T = t.TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how long to try: ``base`` and ``cap`` bound one wait, ``budget`` all waits of one request, in seconds."""
+
+    retries: int = 5
+    base: float = 0.5
+    cap: float = 15.0
+    budget: float = 300.0
+
+    def delay(self, attempt: int, error: TransientError) -> float:
+        """Seconds to wait after the given failed attempt, counted from 0. Jitter keeps a fleet from knocking in step."""
+        backoff = min(self.cap, self.base * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
+        return max(backoff, error.retry_after or 0.0)
+
+
+def is_transient_status(status: int) -> bool:
+    """Whether an HTTP status is worth another try."""
+    return status in TRANSIENT_STATUSES or status >= 500
+
+
+def read_retry_after(headers: t.Mapping[str, str], now: t.Callable[[], float] = time.time) -> float | None:
+    """Seconds a server asks to wait: ``Retry-After`` (RFC 9110: seconds or a date), else an exhausted ``RateLimit`` window.
+
+    The hub's form is ``"api";r=0;t=55`` (IETF draft ratelimit-headers: r requests left, t seconds to the reset).
+    """
+    value = headers.get("Retry-After", "").strip()
+    if value.isdigit():
+        return float(value)
+    if value:
+        try:
+            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now())
+        except (ValueError, TypeError):
+            return None
+    limit = re.search(r";\s*r=0\s*;\s*t=(\d{1,9})", headers.get("RateLimit", ""))
+    return float(limit.group(1)) if limit else None
+
+
+def give_up(error: TransientError, wanted: str, attempts: int) -> VenomError:
+    """The final error after the last try."""
+    if error.status == 429:
+        return VenomError(
+            "rate_limited",
+            wanted=wanted,
+            found=f"{error.cause}, after {attempts} tries",
+            todo="try again later, or use a token, whose limits are higher",
+            retry_after=error.retry_after,
+        )
+    return VenomError(
+        "hub_unreachable",
+        wanted=wanted,
+        found=f"{error.cause}, after {attempts} tries",
+        todo="check endpoint, name resolution, proxy and firewall on the host, then try again",
+    )
+
+
+def call_with_retries(function: t.Callable[[], T], wanted: str, policy: RetryPolicy, sleep: t.Callable[[float], object] = time.sleep) -> T:
+    """Call until it succeeds, raises something final, or the policy is used up: then ``hub_unreachable`` or ``rate_limited``."""
+    waited = 0.0
+    attempt = 0
+    while True:
+        try:
+            return function()
+        except TransientError as error:
+            delay = policy.delay(attempt, error)
+            attempt += 1
+            if attempt > policy.retries or waited + delay > policy.budget:
+                raise give_up(error, wanted, attempt) from error
+        waited += delay
+        sleep(delay)

@@ -1,0 +1,112 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts about the models of a host."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: venom_model_info
+short_description: Tell which models are on a host, and what was done with them
+version_added: 0.1.0
+author:
+  - venom.llm authors (@venom-llm)
+description:
+  - Reads the manifest and the journal of a host. Sizes, times and inodes of the files are compared with the manifest, so a model
+    that somebody damaged is not told to be installed.
+extends_documentation_fragment:
+  - venom.llm.attributes.info_module
+options:
+  models_dir:
+    description:
+      - Folder of blobs, snapshots and the manifest on the managed host.
+    type: path
+    default: /var/lib/venom/models
+    version_added: 0.1.0
+  name:
+    description:
+      - Only the model with this name or alias. All when it is left out.
+    type: str
+    version_added: 0.1.0
+  limit:
+    description:
+      - At most this many operations, newest first.
+    type: int
+    default: 20
+    version_added: 0.1.0
+  usage:
+    description:
+      - Whether to measure what the models folder uses. It takes a walk over all its files.
+    type: bool
+    default: true
+    version_added: 0.1.0
+seealso:
+  - module: venom.llm.venom_model
+"""
+
+EXAMPLES = r"""
+- name: What is installed
+  venom.llm.venom_model_info:
+  register: models
+
+- name: Show names, revisions and sizes
+  ansible.builtin.debug:
+    msg: "{{ models.models | map(attribute='name') | zip(models.models | map(attribute='size_gb')) }}"
+"""
+
+RETURN = r"""
+models:
+  description:
+    - Manifest entries. RV(models[].status) is V(incomplete) when RV(models[].damaged_files) are missing or changed.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the model.
+      type: str
+    revision:
+      description: Commit that is installed.
+      type: str
+    alias:
+      description: Name that clients use, null when there is none.
+      type: str
+    served_name:
+      description: The alias, or the name when there is none.
+      type: str
+    local_path:
+      description: Folder of the snapshot.
+      type: str
+    status:
+      description: V(installed) or V(incomplete).
+      type: str
+    damaged_files:
+      description: Files that are missing or no longer what was published.
+      type: list
+      elements: str
+    capabilities:
+      description: What the model can do, each with its value and source.
+      type: dict
+operations:
+  description: The last operations, newest first.
+  returned: success
+  type: list
+  elements: dict
+usage:
+  description: Bytes of the models folder and its file system. Contents shared by several models count once.
+  returned: O(usage=true)
+  type: dict
+"""
+
+from ansible_collections.venom.llm.plugins.module_utils.models_info import run_info
+from ansible_collections.venom.llm.plugins.module_utils.models_options import info_spec
+from ansible_collections.venom.llm.plugins.module_utils.module import run
+
+
+def main() -> None:
+    """Build the module and run the operation."""
+    run(info_spec(), run_info)
+
+
+if __name__ == "__main__":
+    main()
