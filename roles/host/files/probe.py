@@ -1,0 +1,22 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the Python of a host can do, as one JSON line; run with ``python -c``, so it uses the standard library only."""
+from __future__ import annotations
+
+import importlib.util
+import json
+import platform
+import sys
+
+print(
+    json.dumps(
+        {
+            "executable": sys.executable,
+            "base_prefix": sys.base_prefix,
+            "series": "%d.%d" % sys.version_info[:2],
+            "machine": platform.machine(),
+            "has_venv": importlib.util.find_spec("ensurepip") is not None and importlib.util.find_spec("venv") is not None,
+        }
+    )
+)
