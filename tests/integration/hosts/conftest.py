@@ -1,0 +1,71 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Systemd hosts, a hub on their bridge and an operator, for every test of this folder."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from operators import Operator
+
+from lab.hosts import Lab
+from lab.hub import Hub
+from lab.hub.demo import add_demo
+from lab.settings import CHECKOUT, Settings
+from lab.wheels import ensure as ensure_wheels
+
+STATE = CHECKOUT / ".lab" / "pytest"
+#: Where the hosts see the wheel folder.
+WHEELS = "/srv/wheels"
+TOKEN = "hf_0123456789abcdefghijklmnopqrstuvwx"
+
+#: The real vLLM in a size that a small machine serves: one GiB of KV cache, no compilation.
+SERVING = {
+    "venom_wheels_dir": WHEELS,
+    "venom_vllm_args": ["--max-model-len", "256", "--enforce-eager"],
+    "venom_vllm_environment": {"VLLM_CPU_KVCACHE_SPACE": "1"},
+}
+
+
+@pytest.fixture(scope="session")
+def wheels() -> Path:
+    """The folder of wheels that hosts install from."""
+    folder = Settings.from_env(STATE).cache / "wheels"
+    ensure_wheels(folder)
+    # Debian 13 has Python 3.13: the libraries of the modules only, there is no CPU build of torch for it on the default index.
+    ensure_wheels(folder, "3.13", ["backend"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lab(wheels: Path) -> t.Iterator[Lab]:
+    """Two Debian 12 hosts and one Debian 13 host, gone afterwards whatever happened."""
+    hosts = Lab(STATE)
+    hosts.down()
+    try:
+        hosts.up(2, "bookworm", binds_ro=[f"{wheels}:{WHEELS}"])
+        hosts.up(3, "trixie", binds_ro=[f"{wheels}:{WHEELS}"])
+        yield hosts
+    finally:
+        hosts.down()
+
+
+@pytest.fixture(scope="session")
+def hub(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Hub]:
+    """The hub that the hosts see, with the two models of the demo; another one of the same kind is gated."""
+    address = str(lab.settings.network.ip)
+    with Hub(address, tokens={TOKEN: "operator"}) as running:
+        folder = tmp_path_factory.mktemp("models")
+        add_demo(running, folder)
+        running.add_repo("demo/tiny-gated", folder / "demo/tiny-aurora")
+        running.configure("demo/tiny-gated", gated="manual", readers={"operator"})
+        yield running
+
+
+@pytest.fixture
+def operator(lab: Lab, hub: Hub, tmp_path: Path) -> Operator:
+    """An operator with a fresh folder, the lab's inventory and the lab's hub."""
+    return Operator(lab.inventory, tmp_path, {"venom_hf_endpoint": hub.url, **SERVING})

@@ -1,0 +1,76 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An operator at the keyboard: runs the collection's playbooks on lab hosts and keeps what they printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Run:
+    """One playbook run: exit status, everything printed, one record for each host and task."""
+
+    status: int
+    output: str
+    tasks: tuple[dict[str, t.Any], ...]
+
+    def changed(self) -> list[tuple[str, str]]:
+        """(host, task) of what changed, in order."""
+        return [(line["host"], line["task"]) for line in self.tasks if line["changed"]]
+
+    def failures(self) -> list[dict[str, t.Any]]:
+        """Records of what failed."""
+        return [line for line in self.tasks if line["outcome"] == "failed"]
+
+    def reason_codes(self) -> list[str]:
+        """Reason codes of the failures."""
+        return [line["result"].get("reason_code", "") for line in self.failures()]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Where the operator works: an inventory, a scratch folder, extra variables that every run shares."""
+
+    inventory: Path
+    scratch: Path
+    variables: dict[str, t.Any]
+
+    def play(self, name: str, *arguments: str, expect: int | None = 0, environment: dict[str, str] | None = None, **variables: t.Any) -> Run:
+        """Run ``venom.llm.<name>``; ``expect`` is the wanted exit status, None for any."""
+        log = self.scratch / "tasks.jsonl"
+        log.unlink(missing_ok=True)
+        extra = self.scratch / "extra.json"
+        extra.write_text(json.dumps({**self.variables, **variables}), encoding="utf-8")
+        command = [str(BIN / "ansible-playbook"), "-i", str(self.inventory), f"venom.llm.{name}", "-e", f"@{extra}", *arguments]
+        done = subprocess.run(command, cwd=self.scratch, env=self.environment(log, environment), capture_output=True, text=True, check=False)
+        output = done.stdout + done.stderr
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        run = Run(done.returncode, output, tuple(json.loads(line) for line in lines))
+        if expect is not None and done.returncode != expect:
+            raise AssertionError(f"venom.llm.{name} ended with {done.returncode}, wanted {expect}\n{output[-6000:]}")
+        return run
+
+    def environment(self, log: Path, more: dict[str, str] | None) -> dict[str, str]:
+        """The environment of a run; nothing of the caller's own Ansible settings or token gets in."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "HF_", "VENOM_", "MODELS_"))}
+        return {
+            **kept,
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+            "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback_plugins")),
+            "ANSIBLE_CALLBACKS_ENABLED": "task_log",
+            "ANSIBLE_HOME": str(self.scratch / "ansible"),
+            "ANSIBLE_NOCOLOR": "1",
+            "VENOM_TASK_LOG": str(log),
+            **(more or {}),
+        }

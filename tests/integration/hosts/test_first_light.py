@@ -1,0 +1,192 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The main job on a real systemd host with the real vLLM: from bare to served, again, rebooted, crashed, switched, stopped, removed.
+
+The tests of this file are one story on one host, in order; each says what it found on the host before it goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import typing as t
+
+import pytest
+from operators import Operator
+
+from lab.hosts import Lab
+from lab.hub import Hub
+from lab.hub.demo import DEMO
+
+pytestmark = [pytest.mark.hosts, pytest.mark.vllm]
+
+HOST = "lab1"
+AURORA, BOREALIS = "demo/tiny-aurora", "demo/tiny-borealis"
+ENDPOINT = "http://127.0.0.1:8001"
+UNIT = "venom-vllm.service"
+#: What a play may leave outside the collection's own folders: Ansible's own scratch, logs of ssh and sudo, clocks.
+NOISE = re.compile(r"^/(root/\.ansible|tmp|var/tmp|var/log/(wtmp|lastlog|btmp|journal)|var/lib/(systemd|dbus)|run|proc|sys|dev|etc/machine-id)")
+
+
+def declared(*names: str, active: str) -> dict[str, t.Any]:
+    """Variables that declare models under the last part of their names, one of them active."""
+    return {"venom_models": [{"name": name, "alias": name.rpartition("/")[2]} for name in names], "venom_active": {"vllm": active}}
+
+
+def files_of(lab: Lab) -> dict[str, str]:
+    """Every path of the host that a play could have made, with type, size and time."""
+    found = lab.run(HOST, ["find", "/", "-xdev", "-printf", "%p\\t%y %s %T@ %m\\n"]).stdout
+    lines = (line.rpartition("\t")[::2] for line in found.splitlines())
+    # The time and size of a folder change when Ansible makes and removes its own scratch below /root.
+    return {path: facts for path, facts in lines if not NOISE.match(path) and path not in ("/", "/root", "/etc", "/var/log")}
+
+
+def request(lab: Lab, path: str, body: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    """One request to the server, made on its own host: it listens on loopback only."""
+    script = (
+        "import json,sys,urllib.request as u;a=sys.argv;h={'Content-Type':'application/json'};"
+        "print(u.urlopen(u.Request(a[1],a[2].encode() or None,h),timeout=60).read().decode())"
+    )
+    answer: dict[str, t.Any] = json.loads(lab.run(HOST, ["python3", "-c", script, ENDPOINT + path, json.dumps(body) if body else ""]).stdout)
+    return answer
+
+
+def says(lab: Lab, alias: str) -> str:
+    """What the served model answers."""
+    body = {"model": alias, "messages": [{"role": "user", "content": "Who are you?"}], "temperature": 0, "max_tokens": 32}
+    return str(request(lab, "/v1/chat/completions", body)["choices"][0]["message"]["content"]).strip()
+
+
+def main_pid(lab: Lab) -> int:
+    """Pid of the server as systemd knows it; 0 when it does not run."""
+    return int(lab.run(HOST, ["systemctl", "show", "-p", "MainPID", "--value", UNIT]).stdout)
+
+
+def wait_until_served(lab: Lab, alias: str) -> str:
+    """What the model says as soon as the server answers; the server needs some twenty seconds on two cores."""
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        if _answers(lab):
+            return says(lab, alias)
+        time.sleep(1)
+    raise AssertionError(f"no answer on {ENDPOINT}: {lab.run(HOST, ['systemctl', 'status', UNIT], check=False).stdout}")
+
+
+def _answers(lab: Lab) -> bool:
+    script = f"import urllib.request as u;u.urlopen('{ENDPOINT}/v1/models',timeout=5)"
+    return lab.run(HOST, ["python3", "-c", script], check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[str, t.Any]:
+    """What the earlier chapters of the story left for the later ones."""
+    return {}
+
+
+def test_check_mode_on_a_bare_host_writes_nothing(lab: Lab, operator: Operator, runs: dict[str, t.Any]) -> None:
+    before = files_of(lab)
+    runs["check"] = operator.play("site", "--check", "--diff", "--limit", HOST, **declared(AURORA, active=AURORA))
+    after = files_of(lab)
+    assert {path: facts for path, facts in after.items() if before.get(path) != facts} == {}
+    assert runs["check"].changed(), "a check on a bare host must announce changes"
+
+
+def test_the_real_run_changes_what_the_check_announced(lab: Lab, operator: Operator, runs: dict[str, t.Any]) -> None:
+    run = operator.play("site", "--limit", HOST, **declared(AURORA, active=AURORA))
+    assert run.changed() == runs["check"].changed()
+    served = request(lab, "/v1/models")["data"]
+    assert [model["id"] for model in served] == ["tiny-aurora"]
+    assert served[0]["root"].startswith("/var/lib/venom/models/hf/demo--tiny-aurora@")
+    assert says(lab, "tiny-aurora") == DEMO[AURORA][0]
+
+
+def test_the_second_run_changes_nothing(lab: Lab, operator: Operator) -> None:
+    pid = main_pid(lab)
+    assert operator.play("site", "--limit", HOST, **declared(AURORA, active=AURORA)).changed() == []
+    assert operator.play("site", "--check", "--limit", HOST, **declared(AURORA, active=AURORA)).changed() == []
+    assert main_pid(lab) == pid, "a run that changes nothing must not restart the server"
+
+
+def test_the_unit_is_hardened_while_it_serves(lab: Lab) -> None:
+    assert says(lab, "tiny-aurora") == DEMO[AURORA][0]
+    verdict = lab.run(HOST, ["systemd-analyze", "security", "--no-pager", UNIT]).stdout
+    exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", verdict)
+    assert exposure and float(exposure.group(1)) <= 1.4, verdict[-300:]
+    limits = lab.run(HOST, ["cat", f"/proc/{main_pid(lab)}/limits"]).stdout
+    assert re.search(r"Max core file size\s+0\s+0\s", limits), limits
+    assert lab.run(HOST, ["ps", "-o", "user=", "-p", str(main_pid(lab))]).stdout.strip() == "venom"
+    listening = lab.run(HOST, ["ss", "-Hltn", "sport = :8001"]).stdout
+    assert "127.0.0.1:8001" in listening and "0.0.0.0:8001" not in listening
+
+
+def test_a_crash_leaves_no_core_and_the_server_comes_back(lab: Lab) -> None:
+    pid = main_pid(lab)
+    lab.run(HOST, ["kill", "-SEGV", str(pid)])
+    answer = wait_until_served(lab, "tiny-aurora")
+    assert answer == DEMO[AURORA][0]
+    assert main_pid(lab) not in (0, pid)
+    cores = lab.run(HOST, ["find", "/", "-xdev", "(", "-name", "core", "-o", "-name", "core.[0-9]*", ")", "-type", "f", "-size", "+0"]).stdout
+    assert cores.split() == []
+
+
+def test_a_power_cut_ends_in_the_same_model_without_a_playbook(lab: Lab) -> None:
+    lab.power_cut(HOST)
+    lab.boot(HOST)
+    assert wait_until_served(lab, "tiny-aurora") == DEMO[AURORA][0]
+
+
+def test_the_switch_to_a_second_model(lab: Lab, operator: Operator) -> None:
+    both = declared(AURORA, BOREALIS, active=BOREALIS)
+    announced = operator.play("site", "--check", "--limit", HOST, **both)
+    assert says(lab, "tiny-aurora") == DEMO[AURORA][0], "a check must not switch"
+    run = operator.play("site", "--limit", HOST, **both)
+    assert run.changed() == announced.changed()
+    assert [model["id"] for model in request(lab, "/v1/models")["data"]] == ["tiny-borealis"]
+    assert says(lab, "tiny-borealis") == DEMO[BOREALIS][0]
+    assert operator.play("site", "--limit", HOST, **both).changed() == []
+
+
+def test_verify_tells_a_wrong_alias(lab: Lab, operator: Operator) -> None:
+    both = declared(AURORA, BOREALIS, active=BOREALIS)
+    good = operator.play("verify", "--limit", HOST, **both)
+    assert "tiny-borealis" in good.output
+    lab.run(HOST, ["sed", "-i", "s/tiny-borealis/somebody-else/", "/etc/venom/vllm.active.env"])
+    lab.run(HOST, ["systemctl", "restart", UNIT])
+    assert wait_until_served(lab, "somebody-else") == DEMO[BOREALIS][0]
+    for arguments in ([], ["--check"]):
+        bad = operator.play("verify", "--limit", HOST, *arguments, expect=2, **both)
+        assert "alias_mismatch" in bad.output and "somebody-else" in bad.output and "tiny-borealis" in bad.output
+    operator.play("site", "--limit", HOST, **both)
+    assert operator.play("verify", "--limit", HOST, **both).failures() == []
+
+
+def test_the_active_model_is_not_removed(lab: Lab, operator: Operator) -> None:
+    run = operator.play("remove", "--limit", HOST, expect=2, venom_model_name=BOREALIS)
+    assert run.reason_codes() == ["model_active"]
+    assert says(lab, "tiny-borealis") == DEMO[BOREALIS][0]
+
+
+def test_another_model_is_removed_twice(lab: Lab, operator: Operator) -> None:
+    first = operator.play("remove", "--limit", HOST, venom_model_name=AURORA)
+    assert first.changed()
+    assert lab.run(HOST, ["ls", "/var/lib/venom/models/hf"]).stdout.count("tiny-aurora") == 0
+    assert operator.play("remove", "--limit", HOST, venom_model_name=AURORA).changed() == []
+    assert says(lab, "tiny-borealis") == DEMO[BOREALIS][0]
+
+
+def test_stop_ends_every_process_and_again_changes_nothing(lab: Lab, operator: Operator) -> None:
+    assert operator.play("stop", "--limit", HOST).changed()
+    assert main_pid(lab) == 0
+    assert lab.run(HOST, ["ss", "-Hltn", "sport = :8001"]).stdout == ""
+    processes = lab.run(HOST, ["ps", "-eo", "args="]).stdout
+    assert "vllm" not in processes.lower()
+    assert operator.play("stop", "--limit", HOST).changed() == []
+
+
+def test_the_hub_is_not_asked_by_a_run_that_changes_nothing(lab: Lab, operator: Operator, hub: Hub) -> None:
+    operator.play("install", "--limit", HOST, **declared(BOREALIS, active=BOREALIS))
+    before = len(hub.log.entries())
+    assert operator.play("install", "--limit", HOST, **declared(BOREALIS, active=BOREALIS)).changed() == []
+    assert len(hub.log.entries()) == before

@@ -1,0 +1,111 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Atomic writes, joins and locks."""
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.venom.llm.plugins.module_utils import files
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+
+HOLD = """
+import sys, time
+from ansible_collections.venom.llm.plugins.module_utils.files import Lock
+with Lock(sys.argv[1], 0, {"what": "a test"}):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def _hold(path: Path) -> subprocess.Popen[str]:
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True, env=environment)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_a_write_has_the_exact_mode_whatever_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        files.write_atomic(str(tmp_path / "x"), b"data", 0o640)
+    finally:
+        os.umask(old)
+    assert (tmp_path / "x").read_bytes() == b"data"
+    assert (tmp_path / "x").stat().st_mode & 0o7777 == 0o640
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x").write_bytes(b"old")
+
+    def full(*dummy: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_atomic(str(tmp_path / "x"), b"new")
+    assert (tmp_path / "x").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_join_refuses_symlinks_on_the_way(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc")
+    with pytest.raises(VenomError) as caught:
+        files.safe_join(str(tmp_path), "link/passwd")
+    assert caught.value.reason_code == "invalid_name"
+    assert files.safe_join(str(tmp_path), "a", "b") == str(tmp_path / "a" / "b")
+
+
+def test_a_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "locks" / "models.lock"
+    holder = _hold(path)
+    try:
+        with pytest.raises(VenomError) as caught, files.Lock(str(path), 0.2):
+            pytest.fail("two holders")
+        assert caught.value.reason_code == "locked"
+        assert caught.value.details["holder"]["pid"] == holder.pid
+        assert "a test" in str(caught.value)
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "models.lock"
+    holder = _hold(path)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with files.Lock(str(path), 0):
+        assert files.read_json(str(path))["pid"] == os.getpid()
+    assert path.read_bytes() == b""
+
+
+def test_a_lock_is_not_taken_on_a_file_that_was_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "models.lock"
+    path.write_text("")
+    real, calls = files.fcntl.flock, []
+
+    def replace_once(descriptor: int, how: int) -> None:
+        real(descriptor, how)
+        if not calls:
+            calls.append(how)
+            path.unlink()
+            path.write_text("")
+
+    monkeypatch.setattr(files.fcntl, "flock", replace_once)
+    with files.Lock(str(path), 5):
+        assert files.read_json(str(path))["pid"] == os.getpid()
+
+
+def test_process_start_tells_the_living_from_the_dead() -> None:
+    assert files.process_start_ticks(os.getpid()) is not None
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    assert files.process_start_ticks(done.pid) is None

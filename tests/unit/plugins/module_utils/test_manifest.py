@@ -1,0 +1,199 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manifest: read leniently, acted on strictly, written atomically."""
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.manifest import Entry, Manifest
+from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import normalise_time, snapshot_sha256
+from ansible_collections.venom.llm.plugins.module_utils.names import Digest
+from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
+from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import Snapshots
+
+ONE, TWO = "1" * 40, "2" * 40
+
+
+def record(name: str = "a/b", revision: str = ONE, **changes: t.Any) -> dict[str, t.Any]:
+    data = {
+        "name": name,
+        "provider": "huggingface",
+        "revision": revision,
+        "requested_revision": "main",
+        "alias": None,
+        "installed_at": "2026-01-01T00:00:00+00:00",
+        "files": [{"path": "config.json", "size": 3, "digest": "sha256:" + "a" * 64, "mtime_ns": 1, "inode": 2}],
+    }
+    data.update(changes)
+    return data
+
+
+def write(folder: Path, *records: object, **top: object) -> None:
+    (folder / "manifest.json").write_text(json.dumps({"schema": 1, "models": list(records), **top}))
+
+
+def test_a_missing_manifest_is_empty_and_nothing_is_written(tmp_path: Path) -> None:
+    manifest = Manifest.load(str(tmp_path / "models"))
+    assert manifest.models == ()
+    assert manifest.is_stored()
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_saved_reads_back(tmp_path: Path) -> None:
+    entry = Entry.from_dict(record(alias="b"), str(tmp_path))
+    manifest = Manifest(str(tmp_path)).merge(entry).declare("huggingface:a/b", {"supports_tools": True})
+    assert not manifest.is_stored()
+    manifest.save()
+    again = Manifest.load(str(tmp_path))
+    assert again.models == (entry,)
+    assert again.declared == {"huggingface:a/b": {"supports_tools": True}}
+    assert again.is_stored()
+    assert json.loads((tmp_path / "manifest.json").read_text())["updated_at"].endswith("+00:00")
+    assert (tmp_path / "manifest.json").stat().st_mode & 0o7777 == 0o644
+
+
+def test_unknown_fields_survive(tmp_path: Path) -> None:
+    write(tmp_path, record(invented="x"), invented_too={"y": 1})
+    Manifest.load(str(tmp_path)).save()
+    data = json.loads((tmp_path / "manifest.json").read_text())
+    assert data["models"][0]["invented"] == "x"
+    assert data["invented_too"] == {"y": 1}
+
+
+def test_merge_and_without_leave_the_original_alone(tmp_path: Path) -> None:
+    one, two = Entry.from_dict(record(), str(tmp_path)), Entry.from_dict(record(revision=TWO), str(tmp_path))
+    manifest = Manifest(str(tmp_path), [one])
+    assert manifest.merge(two).models == (one, two)
+    assert manifest.merge(one.replace(alias="x")).models == (one.replace(alias="x"),)
+    assert manifest.without(one).models == ()
+    assert manifest.models == (one,)
+
+
+def test_find_prefers_names_and_the_newest_revision(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        record(),
+        record(revision=TWO, installed_at="2026-02-01T00:00:00+00:00", requested_revision="v2"),
+        record("c/d", alias="short"),
+    )
+    manifest = Manifest.load(str(tmp_path))
+
+    def revision_of(name: str, revision: str | None = None) -> str | None:
+        entry = manifest.find(name, revision)
+        return entry.revision if entry else None
+
+    assert revision_of("a/b") == TWO
+    assert revision_of("a/b", "main") == ONE
+    assert revision_of("a/b", ONE) == ONE
+    assert revision_of("short") == ONE
+    assert revision_of("missing") is None
+    assert revision_of("a/b", "v3") is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "../../etc"},
+        {"revision": "../x"},
+        {"revision": "main"},
+        {"alias": "-x"},
+        {"files": [{"path": "../x", "size": 1, "digest": "sha256:" + "a" * 64}]},
+        {"files": [{"path": "x", "size": 1, "digest": "sha256:../../x"}]},
+        {"files": None},
+        {"provider": "elsewhere"},
+        {"runtime": "ollama"},
+    ],
+)
+def test_hostile_and_broken_records_are_never_acted_on_and_kept(tmp_path: Path, change: dict[str, t.Any]) -> None:
+    bad = record("bad/one", **change) if "name" not in change else record(**change)
+    write(tmp_path, record("c/d"), bad, "not even a record")
+    manifest = Manifest.load(str(tmp_path))
+    assert [entry.name for entry in manifest.models] == ["c/d"]
+    assert len(manifest.warnings) == 2
+    manifest.save()
+    assert bad in json.loads((tmp_path / "manifest.json").read_text())["models"]
+    manifest.sanitized().save()
+    assert len(json.loads((tmp_path / "manifest.json").read_text())["models"]) == 1
+
+
+def test_old_records_are_repaired_while_they_are_read(tmp_path: Path) -> None:
+    data = record(installed_at="2026-01-01T02:00:00", local_path="/moved/away", sha256="wrong", status="strange")
+    del data["provider"], data["alias"]
+    write(tmp_path, copy.deepcopy(data))
+    (entry,) = Manifest.load(str(tmp_path)).models
+    assert entry.provider == "huggingface"
+    assert entry.installed_at == "2026-01-01T02:00:00+00:00"
+    assert entry.local_path == str(tmp_path / "hf" / f"a--b@{ONE}")
+    assert entry.status == "installed"
+    assert entry.sha256 == snapshot_sha256(entry.files)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00+00:00"),
+        ("2026-01-01T02:00:00+02:00", "2026-01-01T00:00:00+00:00"),
+        ("2026-01-01T00:00:00.5", "2026-01-01T00:00:00+00:00"),
+        ("yesterday", None),
+        (None, None),
+        (5, None),
+    ],
+)
+def test_times(text: object, expected: str | None) -> None:
+    assert normalise_time(text) == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"models": 1}', b"\xff\xfe", b'{"models": [], "schema": "x"}', b"[" * 100000])
+def test_an_unreadable_manifest_is_rebuilt_from_the_snapshots(tmp_path: Path, content: bytes) -> None:
+    blobs = Blobs(str(tmp_path))
+    partial = blobs.new_partial()
+    Path(partial).write_bytes(b"{}")
+    digest = Digest("sha256", hashlib.sha256(b"{}").hexdigest())
+    blobs.put(partial, digest)
+    snapshots = Snapshots(str(tmp_path / "hf"), blobs)
+    snapshots.publish(f"a--b@{ONE}", {"config.json": digest})
+    (tmp_path / "hf" / "stranger").mkdir()
+    (tmp_path / "manifest.json").write_bytes(content)
+
+    manifest = Manifest.load(str(tmp_path))
+    assert [(entry.name, entry.revision) for entry in manifest.models] == [("a/b", ONE)]
+    assert manifest.models[0].files[0].digest == digest
+    assert len(manifest.warnings) == 2
+    assert (tmp_path / "manifest.json").read_bytes() == content
+
+    manifest.save()
+    (aside,) = [name for name in os.listdir(tmp_path) if ".unreadable-2" in name]
+    assert (tmp_path / aside).read_bytes() == content
+    assert Manifest.load(str(tmp_path)).warnings == ()
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, schema=2)
+    with pytest.raises(VenomError) as caught:
+        Manifest.load(str(tmp_path))
+    assert caught.value.reason_code == "manifest_unreadable"
+
+
+def test_a_rebuild_hashes_what_is_no_link(tmp_path: Path) -> None:
+    folder = tmp_path / "hf" / f"a--b@{ONE}"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_bytes(b"{}")
+    (tmp_path / "manifest.json").write_bytes(b"broken")
+    (entry,) = Manifest.load(str(tmp_path)).models
+    assert entry.files[0].digest.hex == hashlib.sha256(b"{}").hexdigest()
+
+
+def test_a_rebuild_leaves_symlinks_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "hf" / f"a--b@{ONE}"
+    folder.mkdir(parents=True)
+    (folder / "config.json").symlink_to("/etc/passwd")
+    (tmp_path / "manifest.json").write_bytes(b"broken")
+    assert Manifest.load(str(tmp_path)).models == ()

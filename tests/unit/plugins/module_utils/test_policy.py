@@ -1,0 +1,136 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may come onto a host at all."""
+from __future__ import annotations
+
+import json
+import struct
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.policy import check_code, check_indexes, check_weights, select_files
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
+
+REF = ModelRef.parse("a/b")
+
+
+def listing(*paths: str) -> list[RemoteFile]:
+    return [RemoteFile(path, 1, "a" * 64, None, "") for path in paths]
+
+
+def reader(contents: dict[str, t.Any]) -> t.Callable[[RemoteFile], bytes]:
+    def read(file: RemoteFile) -> bytes:
+        content = contents[file.path]
+        return content if isinstance(content, bytes) else json.dumps(content).encode()
+
+    return read
+
+
+def test_unsafe_weights_beside_safe_ones_are_left_out() -> None:
+    files = listing("config.json", "model.safetensors", "pytorch_model.BIN", "original/consolidated.00.pth", "training_args.bin", "flax.msgpack")
+    assert [file.path for file in select_files(REF, files, (), False)] == ["config.json", "model.safetensors"]
+    assert [file.path for file in select_files(REF, files, (), True)] == ["config.json", "model.safetensors"]
+
+
+def test_unsafe_weights_come_where_they_are_asked_for_by_name() -> None:
+    files = listing("model.safetensors", "x.pt")
+    assert [file.path for file in select_files(REF, files, ("*.safetensors", "*.pt"), True)] == ["model.safetensors", "x.pt"]
+    assert [file.path for file in select_files(REF, files, ("*.safetensors", "*.pt"), False)] == ["model.safetensors"]
+    assert [file.path for file in select_files(REF, files, ("*",), True)] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("path", ["pytorch_model.bin", "x.pt", "x.ckpt", "x.pkl", "m.onnx", "tf_model.h5"])
+def test_only_unsafe_weights_are_refused(path: str) -> None:
+    with pytest.raises(VenomError) as caught:
+        select_files(REF, listing("config.json", path), (), False)
+    assert caught.value.reason_code == "pickle_refused"
+    assert caught.value.details["files"] == [path]
+    assert len(select_files(REF, listing("config.json", path), (), True)) == 2
+
+
+@pytest.mark.parametrize("path", ["modeling_x.py", "sub/x.py", "x.so", "x.PYC"])
+def test_program_files_are_refused(path: str) -> None:
+    with pytest.raises(VenomError) as caught:
+        check_code(REF, listing("model.safetensors", path), reader({}), False)
+    assert caught.value.reason_code == "remote_code_refused"
+    check_code(REF, listing("model.safetensors", path), reader({}), True)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "sub/preprocessor_config.json"])
+@pytest.mark.parametrize("content", [{"auto_map": {"AutoModel": "x.Y"}}, {"text_config": {"auto_map": {}}}, {"list": [{"auto_map": 1}]}])
+def test_auto_map_is_refused_wherever_it_is(name: str, content: dict[str, t.Any]) -> None:
+    with pytest.raises(VenomError) as caught:
+        check_code(REF, listing(name), reader({name: content}), False)
+    assert caught.value.reason_code == "remote_code_refused"
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100000])
+def test_a_configuration_that_cannot_be_read_is_refused(content: bytes) -> None:
+    with pytest.raises(VenomError) as caught:
+        check_code(REF, listing("config.json"), reader({"config.json": content}), False)
+    assert caught.value.reason_code == "unsupported_source"
+
+
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize("shard", ["../../etc/passwd", "/etc/passwd", "a\\b", "C:x", "", "a\0b"])
+def test_hostile_shard_names_are_refused(shard: str) -> None:
+    with pytest.raises(VenomError) as caught:
+        check_indexes(REF, listing(INDEX), reader({INDEX: {"weight_map": {"w": shard}}}))
+    assert caught.value.reason_code == "invalid_name"
+
+
+@pytest.mark.parametrize("index", [{"weight_map": {"w": "missing.safetensors"}}, {"weight_map": []}, {}, []])
+def test_incomplete_indexes_are_refused(index: t.Any) -> None:
+    with pytest.raises(VenomError) as caught:
+        check_indexes(REF, listing(INDEX, "m.safetensors"), reader({INDEX: index}))
+    assert caught.value.reason_code == "unsupported_source"
+
+
+def test_shards_are_looked_for_beside_their_index() -> None:
+    check_indexes(REF, listing(f"sub/{INDEX}", "sub/m.safetensors"), reader({f"sub/{INDEX}": {"weight_map": {"w": "m.safetensors"}}}))
+
+
+def safetensors(header: t.Any, data: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+GOOD = {"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"short",
+        struct.pack("<Q", 2**40) + b"{}",
+        safetensors(b"[]"),
+        safetensors(b"{"),
+        safetensors(GOOD),
+        safetensors(GOOD, b"12345"),
+        safetensors({"w": {"shape": [-1], "data_offsets": [0, 4]}}, b"1234"),
+        safetensors({"w": {"shape": [1], "data_offsets": [4, 0]}}, b"1234"),
+        safetensors({"w": 5}, b"1234"),
+    ],
+)
+def test_weights_whose_header_is_wrong_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "blob"
+    path.write_bytes(content)
+    with pytest.raises(VenomError) as caught:
+        check_weights(REF, "model.safetensors", str(path))
+    assert caught.value.reason_code == "unsupported_source"
+
+
+def test_good_weights_pass(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(safetensors({"__metadata__": {"x": "y"}, **GOOD}, b"1234"))
+    (tmp_path / "b").write_bytes(b"GGUF1234")
+    check_weights(REF, "model.safetensors", str(tmp_path / "a"))
+    check_weights(REF, "model.gguf", str(tmp_path / "b"))
+    with pytest.raises(VenomError):
+        check_weights(REF, "model.gguf", str(tmp_path / "a"))
