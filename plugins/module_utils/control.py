@@ -339,7 +339,6 @@ def report_status(
         seen,
         runtime=site.runtime.name,
         supervisor=site.supervisor.name,
-        endpoint=site.runtime.endpoint() if seen.configured else None,
         can_enable=site.supervisor.can_enable,
         gpu=gpu,
         memory=host.read_memory(),

@@ -59,11 +59,9 @@ class NeedsBackend(t.Protocol):
 
     def has_library(self, name: str) -> bool:
         """Whether the running interpreter could import it."""
-        ...
 
     def need_backend(self, python: str, library: str) -> None:
         """Go on under the other interpreter. Raises ``backend_missing``."""
-        ...
 
 
 def prefer_backend(context: NeedsBackend, python: str, driver: str = _DRIVER) -> None:

@@ -43,6 +43,27 @@ class ModuleContext(t.Protocol):
         """Go on under the backend's interpreter if this one lacks the library."""
 
 
+#: Options with their smallest and largest sensible values.
+_BOUNDS = {
+    "max_disk_gb": (0.0, 1e9),
+    "confirm_above_gb": (0.0, 1e9),
+    "reserve_gb": (0.0, 1e9),
+    "max_parallel": (1, 64),
+    "retries": (0, 100),
+    "stall_timeout": (0.1, 86400.0),
+    "lock_timeout": (0.0, 86400.0),
+}
+
+
+def check_bounds(params: Params) -> None:
+    """Raises ``invalid_option`` for a number that makes no sense; also for the floats that are none."""
+    for name, (least, most) in _BOUNDS.items():
+        if not least <= params[name] <= most:
+            raise VenomError(
+                "invalid_option", wanted=f"{name} from {least:g} to {most:g}", found=f"{params[name]}", todo=f"correct {name}", option=name
+            )
+
+
 def parse_requests(params: Params) -> list[Request]:
     """Every wanted model, validated. Raises ``invalid_name``, ``invalid_option`` and what ``Request.parse`` raises."""
     items = params.get("models")
@@ -68,6 +89,7 @@ def _twice(request: Request, found: str) -> VenomError:
 def run_models(params: Params, context: ModuleContext) -> dict[str, t.Any]:
     """Bring the models into the wanted state. The result is the module's, with ``changed`` and ``diff``."""
     started = time.monotonic()
+    check_bounds(params)
     requests = parse_requests(params)
     manifest = Manifest.load(params["models_dir"])
     answers = _ask_host(requests, manifest, params)

@@ -189,4 +189,3 @@ class Planner:
                 )
             )
         return self._source
-

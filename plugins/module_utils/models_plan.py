@@ -14,7 +14,7 @@ from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import SN
 from ansible_collections.venom.llm.plugins.module_utils.models_observe import check_not_active, observe
 from ansible_collections.venom.llm.plugins.module_utils.names import Alias, Digest, ModelRef, is_commit, parse_revision, runtime_for
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
-from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
+from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs, hash_file
 from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import Snapshots
 
 DEFAULT_REVISION = "main"
@@ -234,6 +234,23 @@ def find_known(manifest: Manifest, files: t.Sequence[RemoteFile]) -> dict[str, D
             known[file.announced] = record.digest
         elif file.sha256 is not None and blobs.verify(Digest("sha256", file.sha256), file.size):
             known[file.announced] = Digest("sha256", file.sha256)
+    known.update(_find_by_git_sha1(blobs, [file for file in files if file.sha256 is None and file.announced not in known]))
+    return known
+
+
+def _find_by_git_sha1(blobs: Blobs, files: t.Sequence[RemoteFile]) -> dict[str, Digest]:
+    """Blobs that no record describes, such as those of a run that failed; only those of a fitting size are hashed."""
+    wanted = {file.announced for file in files}
+    sizes = {file.size for file in files}
+    known: dict[str, Digest] = {}
+    if not wanted:
+        return known
+    for digest, item in blobs.walk():
+        size = item.stat(follow_symlinks=False).st_size
+        if size in sizes:
+            sha256, git_sha1 = hash_file(item.path, size)
+            if sha256 == digest.hex and f"git-sha1:{git_sha1}" in wanted:
+                known[f"git-sha1:{git_sha1}"] = digest
     return known
 
 

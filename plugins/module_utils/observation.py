@@ -23,7 +23,8 @@ QUESTION_TIMEOUT = 5.0
 class Observation:
     """A runtime as it is: its files, its service, who listens on its port, and what the server says.
 
-    ``served`` is None when the server gave no list. ``digest`` is what a server started now would be started with.
+    ``served`` is None when the server gave no list, ``endpoint`` when the settings are missing or without sense. ``digest``
+    is what a server started now would be started with.
     """
 
     configured: bool
@@ -36,6 +37,7 @@ class Observation:
     committed: Activation | None = None
     started_with: str | None = None
     digest: str | None = None
+    endpoint: str | None = None
 
     @property
     def is_up(self) -> bool:
@@ -51,15 +53,19 @@ class Observation:
 
 
 def observe(runtime: VllmRuntime, supervisor: Supervisor, record: RuntimeRecord) -> Observation:
-    """Read it all. Raises ``not_configured`` for settings without sense."""
+    """Read it all. Settings without sense are told as the server's health: they must not keep anybody from stopping it."""
     service = supervisor.status()
     active = runtime.active()
     committed = record.active.get(runtime.name)
     started_with = record.started_with.get(runtime.name)
     if not runtime.is_configured():
         return Observation(False, active, service, committed=committed, started_with=started_with)
-    settings = runtime.settings()
     pids = frozenset(supervisor.pids())
+    try:
+        settings = runtime.settings()
+    except VenomError as error:
+        broken = Health("broken", detail=f"settings: {error.found}")
+        return Observation(True, active, service, pids, health=broken, committed=committed, started_with=started_with)
     listeners = tuple(processes.listeners(settings.port, numeric(settings.probe_host if settings.host in ("", "[::]") else settings.host)))
     health, served = Health("loading", detail="nobody listens on the port"), None
     if listeners and Observation(True, active, service, pids, listeners).foreign_listener() is None:
@@ -69,7 +75,17 @@ def observe(runtime: VllmRuntime, supervisor: Supervisor, record: RuntimeRecord)
         except http_probe.ProbeFailed as error:
             health = Health("broken" if error.kind == "broken" else "loading", detail=str(error))
     return Observation(
-        True, active, service, pids, listeners, health, served, committed, started_with, digest_of(runtime, supervisor, active)
+        configured=True,
+        active=active,
+        service=service,
+        pids=pids,
+        listeners=listeners,
+        health=health,
+        served=served,
+        committed=committed,
+        started_with=started_with,
+        digest=digest_of(runtime, supervisor, active),
+        endpoint=runtime.endpoint(),
     )
 
 

@@ -61,6 +61,8 @@ def _offline_reason(seen: Observation) -> str | None:
     if not seen.is_up:
         if not seen.configured or not seen.service.installed:
             return "the runtime is not installed on this host"
+        if seen.endpoint is None:
+            return f"the runtime cannot start: {seen.health.detail}"
         if seen.active is None:
             return "no model is activated"
         blocked = f"; its port is held by pid {foreign.pid}" if foreign else ""
@@ -106,7 +108,6 @@ def describe(
     seen: Observation,
     runtime: str,
     supervisor: str,
-    endpoint: str | None,
     can_enable: bool,
     gpu: GpuReading,
     memory: host.Memory,
@@ -137,7 +138,7 @@ def describe(
         "vram_reason": gpu.reason,
         "cpu_percent": usage.cpu_percent,
         "latency_ms": None if seen.health.seconds is None else round(seen.health.seconds * 1000, 1),
-        "endpoint": endpoint,
+        "endpoint": seen.endpoint,
         "served_models": [model.id for model in served],
         "served_roots": [model.root for model in served],
         "active_model": seen.committed.model if seen.committed else None,

@@ -46,6 +46,7 @@ def environment() -> dict[str, str]:
         ANSIBLE_REMOTE_TEMP=str(DEMO / "ansible/tmp"),
         ANSIBLE_NOCOWS="1",
         ANSIBLE_FORCE_COLOR="1" if sys.stdout.isatty() else "0",
+        ANSIBLE_DISPLAY_OK_HOSTS="0",
         ANSIBLE_DISPLAY_SKIPPED_HOSTS="0",
         ANSIBLE_LOCALHOST_WARNING="0",
         PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
@@ -147,6 +148,8 @@ def narrate(variables: Path, model: str) -> None:
     alias, root = status["served_models"][0], status["served_roots"][0]
     say(f"\nIn plain words, for {model}:")
     say(f"  planned   {len(entry['files'])} files, {entry['size_bytes']} bytes, at commit {entry['revision']}")
+    operation = next(item for item in answer["operations"] if item["model"] == model and item["type"] == "install")
+    say(f"  fetched   {operation['bytes']} of {operation['bytes_total']} bytes in {operation['duration_seconds']} s: {operation['status']}")
     for record in entry["files"]:
         say(f"  verified  {record['digest']}  {record['size']:>9}  {record['path']}")
     say(f"  published {entry['local_path']}")

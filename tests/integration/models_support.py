@@ -63,7 +63,7 @@ def manifest_params(folder: Path, **options: t.Any) -> dict[str, t.Any]:
     return params
 
 
-def install(folder: Path, hub: Hub, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
+def install(folder: Path, hub: Hub | None, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
     """Run the operation of ``venom_model``."""
     return run_models(model_params(folder, hub, **options), FakeContext(check))
 

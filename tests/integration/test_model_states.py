@@ -11,11 +11,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from integration.models_support import FakeContext, install, model_params, small_model, tree
+
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.files import Lock
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.models import run_models
-from integration.models_support import FakeContext, install, model_params, small_model, tree
 from lab.hub import Hub
 
 pytest.importorskip("huggingface_hub")
@@ -274,6 +275,23 @@ def test_contradictions_are_refused_before_anything_is_done(tmp_path: Path, hub:
     assert tree(tmp_path / "models") == before
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_parallel", 0), ("max_parallel", 65), ("retries", -1), ("stall_timeout", 0.0), ("max_disk_gb", float("nan"))]
+)
+def test_numbers_that_make_no_sense(tmp_path: Path, name: str, value: float) -> None:
+    options: dict[str, t.Any] = {name: value}
+    with pytest.raises(VenomError) as caught:
+        install(tmp_path / "host", None, name="a/b", **options)
+    assert (caught.value.reason_code, caught.value.details["option"]) == ("invalid_option", name)
+
+
+def test_a_renamed_repository_is_followed(tmp_path: Path, hub: Hub) -> None:
+    commit = hub.add_repo("old/name", small_model(tmp_path / "repo", 1))
+    hub.rename("old/name", "new/name")
+    step(tmp_path, hub, True, name="old/name")
+    assert snapshot(tmp_path, "old/name", commit).is_dir()
+
+
 def test_aliases_can_be_swapped_and_taken_over_from_a_removed_model(tmp_path: Path, hub: Hub) -> None:
     for seed, name in enumerate(("a/b", "c/d")):
         hub.add_repo(name, small_model(tmp_path / name, seed))
@@ -298,7 +316,8 @@ def test_a_second_writer_is_told_who_is_at_work(tmp_path: Path, hub: Hub) -> Non
 
 def test_a_plan_is_made_anew_when_somebody_was_faster(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add_repo("a/b", small_model(tmp_path / "repo", 1))
-    real, calls = Lock.__enter__, []
+    calls: list[int] = []
+    real = Lock.__enter__
 
     def faster(lock: Lock) -> Lock:
         if not calls:

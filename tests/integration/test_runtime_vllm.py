@@ -16,6 +16,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.venom.llm.plugins.module_utils import files, processes
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry, FileRecord, snapshot_path, utc_now
@@ -156,4 +157,6 @@ def test_a_real_vllm_from_nothing_to_stopped(host: Host) -> None:
     stopped = host.runtime(state="stopped")
     assert stopped["changed"] and stopped["status"]["status"] == "offline"
     assert processes.listeners(host.port) == [] and host.leftovers() == []
+    known = {*first["status"]["pids"], *probed["pids"], *second["status"]["pids"]}
+    assert [pid for pid in known if files.process_start_ticks(pid) is not None] == []
     assert not host.runtime(state="stopped")["changed"]

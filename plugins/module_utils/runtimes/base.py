@@ -57,32 +57,24 @@ class Runtime(t.Protocol):
 
     def is_configured(self) -> bool:
         """Whether the role of the runtime has written the server's settings on this host."""
-        ...
 
     def active(self) -> Active | None:
         """The model that the environment file names."""
-        ...
 
     def command(self) -> tuple[str, ...]:
         """The argument list of the server. Raises ``not_installed`` or ``not_configured``."""
-        ...
 
     def endpoint(self) -> str:
         """The URL that clients of this host use."""
-        ...
 
     def health(self, timeout: float) -> Health:
         """Ask the server how it is."""
-        ...
 
     def served(self, timeout: float) -> tuple[ServedModel, ...]:
         """The models that the server says it serves. Raises ``ProbeFailed``."""
-        ...
 
     def complete(self, model: str, timeout: float) -> Completion:
         """A real completion. Raises ``CompletionFailed``."""
-        ...
 
     def in_flight(self, timeout: float) -> int | None:
         """Requests that the server works on or holds in its queue; None when it does not say."""
-        ...

@@ -51,31 +51,24 @@ class Supervisor(t.Protocol):
 
     def status(self) -> ServiceState:
         """The present state; changes nothing."""
-        ...
 
     def pids(self) -> list[int]:
         """Every living process of the server."""
-        ...
 
     def fingerprint(self) -> str:
         """A text that changes when the supervisor's own definition of the server changes."""
-        ...
 
     def start(self) -> None:
         """Begin to start and return; ``status`` tells how it goes. A running server is left alone."""
-        ...
 
     def stop(self, timeout: float) -> None:
         """Stop every process of the server; after ``timeout`` seconds by force. Raises ``stop_failed``."""
-        ...
 
     def enable(self) -> bool:
         """Come back at boot; whether this changed anything."""
-        ...
 
     def disable(self) -> bool:
         """Do not come back at boot; whether this changed anything."""
-        ...
 
 
 def log_size(path: str) -> int:

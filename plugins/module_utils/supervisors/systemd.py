@@ -26,7 +26,6 @@ PROPERTIES = (
     "UnitFileState",
     "ControlGroup",
     "NeedDaemonReload",
-    "ConditionResult",
     "Job",
     "FragmentPath",
     "DropInPaths",
@@ -95,8 +94,6 @@ def state_from(properties: t.Mapping[str, str], monotonic: float) -> base.Servic
     status = int(properties.get("ExecMainStatus") or 0)
     ended = pid is None and properties.get("ExecMainCode", "0") != "0"
     detail = f"{properties.get('ActiveState', '?')} ({sub}), result {properties.get('Result', '?')}"
-    if active == "stopped" and properties.get("ConditionResult") == "no":
-        detail += ", a condition of the unit was not met at the last start"
     if properties.get("LoadState") not in ("loaded", None):
         detail += f", unit {properties['LoadState']}"
     return base.ServiceState(

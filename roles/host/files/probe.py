@@ -9,14 +9,13 @@ import json
 import platform
 import sys
 
-print(
-    json.dumps(
-        {
-            "executable": sys.executable,
-            "base_prefix": sys.base_prefix,
-            "series": "%d.%d" % sys.version_info[:2],
-            "machine": platform.machine(),
-            "has_venv": importlib.util.find_spec("ensurepip") is not None and importlib.util.find_spec("venv") is not None,
-        }
-    )
+json.dump(
+    {
+        "executable": sys.executable,
+        "base_prefix": sys.base_prefix,
+        "series": ".".join(platform.python_version_tuple()[:2]),
+        "machine": platform.machine(),
+        "has_venv": importlib.util.find_spec("ensurepip") is not None and importlib.util.find_spec("venv") is not None,
+    },
+    sys.stdout,
 )

@@ -123,11 +123,16 @@ def test_the_unit_is_hardened_while_it_serves(lab: Lab) -> None:
 
 def test_a_crash_leaves_no_core_and_the_server_comes_back(lab: Lab) -> None:
     pid = main_pid(lab)
+    # A kernel that writes cores to files is what LimitCORE=0 has to stop.
+    assert not lab.run(HOST, ["cat", "/proc/sys/kernel/core_pattern"]).stdout.startswith("|")
+    lab.run(HOST, ["touch", "/root/before-the-crash"])
     lab.run(HOST, ["kill", "-SEGV", str(pid)])
     answer = wait_until_served(lab, "tiny-aurora")
     assert answer == DEMO[AURORA][0]
     assert main_pid(lab) not in (0, pid)
-    cores = lab.run(HOST, ["find", "/", "-xdev", "(", "-name", "core", "-o", "-name", "core.[0-9]*", ")", "-type", "f", "-size", "+0"]).stdout
+    lab.run(HOST, ["journalctl", "--sync"])
+    assert "status=11/SEGV" in lab.run(HOST, ["journalctl", "--no-pager", "-u", UNIT]).stdout
+    cores = lab.run(HOST, ["find", "/", "-xdev", "-type", "f", "-newer", "/root/before-the-crash", "-name", "*core*"]).stdout
     assert cores.split() == []
 
 

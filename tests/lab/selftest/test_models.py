@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from gguf import GGUFReader
+
 from lab.models import HOSTILE_KINDS, gguf, hostile, llama
 from lab.models.tokenizer import encode, pieces, vocabulary
 

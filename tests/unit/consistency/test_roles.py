@@ -46,7 +46,7 @@ def defaults(role: str) -> dict[str, t.Any]:
     return load(ROOT / "roles" / role / "defaults" / "main.yml") or {}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def prepare_loader() -> None:
     """Filters of ansible.builtin are found from here on."""
     with warnings.catch_warnings():

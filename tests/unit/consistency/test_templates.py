@@ -25,10 +25,13 @@ except ImportError:  # ansible-core before 2.19 trusts every template
     trust = str
 
 ROOT = Path(__file__).resolve().parents[3]
-HOSTILE = ["--plain=1", "two words", "it's", 'say "so"', "back\\slash", "$HOME ${HOME} `id`", '{"a": {"b": "it\'s \\\\ $x"}}', "%h", "-", "ü", "#no", "a;b"]
+HOSTILE = [
+    "--plain=1", "two words", "it's", 'say "so"', "back\\slash", "$HOME ${HOME} `id`", '{"a": {"b": "it\'s \\\\ $x"}}',
+    "%h", "-", "ü", "#no", "a;b",
+]  # fmt: skip
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def prepare_loader() -> None:
     """Filters of ansible.builtin are found from here on."""
     with warnings.catch_warnings():
@@ -48,14 +51,14 @@ def trusted(value: t.Any) -> t.Any:
 def render(template: str, **overrides: t.Any) -> str:
     """A shared template with the defaults of the roles and these overrides."""
     prepare_loader()
-    variables: dict[str, t.Any] = {}
+    variables: dict[str, t.Any] = {"_venom_resolved_supervisor": "systemd"}
     for role in ("host", "vllm"):
         for part in ("defaults", "vars"):
-            variables.update(yaml.safe_load((ROOT / "roles" / role / part / "main.yml").read_text(encoding="utf-8")))
+            content = yaml.safe_load((ROOT / "roles" / role / part / "main.yml").read_text(encoding="utf-8"))
+            variables.update({name: value for name, value in content.items() if name not in variables})
     text = (ROOT / "templates" / template).read_text(encoding="utf-8")
     # Operators' values are data: what looks like a template in them stays as it is.
-    values = {name: overrides[name] for name in overrides}
-    return str(Templar(loader=DataLoader(), variables={**trusted(variables), **values}).template(trust(text), escape_backslashes=False))
+    return str(Templar(loader=DataLoader(), variables={**trusted(variables), **overrides}).template(trust(text), escape_backslashes=False))
 
 
 def unit_lines(**overrides: t.Any) -> list[str]:
@@ -98,6 +101,19 @@ def test_environment_is_offline_and_stays_in_its_folder() -> None:
     assert {name: value for name, value in variables.items() if value.startswith("/") and name != vllm.PYTHON} != {}
     for name in ("HOME", "HF_HOME", "XDG_CACHE_HOME", "VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"):
         assert variables[name].startswith("/var/lib/venom/vllm")
+
+
+@pytest.mark.parametrize(
+    ("supervisor", "state_dir", "wanted"),
+    [
+        ("systemd", "/var/lib/venom", None),
+        ("process", "/var/lib/venom", "/var/lib/venom/vllm/tmp"),
+        ("process", "/" + "long/" * 20 + "state", None),
+    ],
+)
+def test_sockets_lie_in_a_folder_of_the_server_where_their_path_fits(supervisor: str, state_dir: str, wanted: str | None) -> None:
+    variables = envfile.parse(render("vllm.env.j2", _venom_resolved_supervisor=supervisor, venom_state_dir=state_dir))
+    assert variables.get("TMPDIR") == wanted
 
 
 def test_numbers_of_a_survey_arrive_as_text() -> None:

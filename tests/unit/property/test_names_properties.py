@@ -9,6 +9,7 @@ import re
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
+
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import (
     TEMPORARY_PREFIX,
@@ -52,7 +53,7 @@ def test_a_model_name_is_refused_or_harmless(text: str, provider: str) -> None:
 
 @hypothesis.given(st.tuples(NAMES, NAMES))
 def test_two_models_never_share_a_folder(pair: tuple[str, str]) -> None:
-    folders = {}
+    folders: dict[str, ModelRef] = {}
     for text in pair:
         try:
             ref = ModelRef.parse(text, "huggingface")

@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A server that speaks the part of vLLM's HTTP interface that the collection uses, and misbehaves as its model folder says.
 
-It takes vLLM's own arguments. ``behaviour.json`` in the model folder: ``die`` (exit status at start), ``die_after`` (seconds),
-``silent`` (never listens), ``id`` and ``root`` (what it lists), ``health`` and ``chat`` (HTTP status), ``text`` (the completion),
-``no_template``, ``die_at_completion``, ``in_flight`` (gauge), ``ignore_term``, ``children`` (that ignore SIGTERM, each in a session of its own).
+It takes vLLM's own arguments. ``behaviour.json`` in the model folder: ``die`` (exit status at start), ``delay`` (seconds before it
+listens), ``silent`` (never listens), ``id`` and ``root`` (what it lists), ``health`` and ``chat`` (HTTP status), ``text`` (the
+completion), ``no_template``, ``die_at_completion``, ``in_flight`` (gauge, or the file that holds it), ``ignore_term``, ``children``
+(that ignore SIGTERM, each in a session of its own).
 """
 from __future__ import annotations
 
@@ -15,7 +16,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -90,10 +90,9 @@ def main() -> None:
     if "die" in behaviour:
         print("RuntimeError: the engine could not be initialised, token hf_abcdefghijklmnopqrstuvwx", flush=True)
         sys.exit(behaviour["die"])
+    time.sleep(behaviour.get("delay", 0))
     if behaviour.get("silent"):
         time.sleep(600)
-    if "die_after" in behaviour:
-        threading.Timer(behaviour["die_after"], os._exit, [7]).start()
     ThreadingHTTPServer((options.host, options.port), make_handler(options, behaviour)).serve_forever()
 
 

@@ -13,7 +13,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.venom.llm.plugins.module_utils import activation, files
+
+from ansible_collections.venom.llm.plugins.module_utils import activation, control, files
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeHost, is_alive, wait_until
 
@@ -270,3 +271,18 @@ def test_a_model_without_a_chat_template_is_proved_by_a_plain_completion(host: F
     host.install("lab/a", no_template=True)
     completion = host.activate("lab/a")["status"]["completion"]
     assert completion["endpoint"] == "/v1/completions" and "no chat template" in completion["remark"]
+
+
+def test_a_server_that_still_loads_after_a_boot_is_waited_for_not_restarted(host: FakeHost) -> None:
+    entry = host.install("lab/a")
+    pid = host.activate("lab/a")["status"]["pid"]
+    subprocess.run(["kill", "-KILL", str(pid)], check=True)
+    wait_until(lambda: not is_alive(pid))
+    host.behave(entry, delay=1)
+    supervisor = control.make_site(host.params()).supervisor
+    supervisor.start()
+    loading = supervisor.status().pid
+    assert host.status()["status"] == "offline" and "does not answer" in host.status()["error_message"]
+    result = host.activate("lab/a")
+    assert not result["changed"] and [step["name"] for step in result["steps"]] == ["prove"]
+    assert result["status"]["pid"] == loading and result["status"]["status"] == "online"

@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.venom.llm.plugins.module_utils import envfile
 
 
@@ -40,7 +41,8 @@ def test_comments_and_malformed_lines_are_skipped() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "plain", "with space", "quo\"te", "sing'le", "dol$lar", "back\\slash", "`tick`", "#hash", " edges ", "é", "a\\nb", "--x '{\"a\": \"b\"}'"]
+    "value",
+    ["", "plain", "with space", 'quo"te', "sing'le", "dol$lar", "back\\slash", "`tick`", "#hash", " edges ", "é", "a\\nb", "--x '{\"a\": \"b\"}'"],
 )
 def test_what_is_rendered_reads_back(value: str) -> None:
     assert envfile.parse(envfile.render({"A": value, "B": "next"})) == {"A": value, "B": "next"}

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.venom.llm.plugins.module_utils import files
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 
@@ -90,7 +91,8 @@ def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
 def test_a_lock_is_not_taken_on_a_file_that_was_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "models.lock"
     path.write_text("")
-    real, calls = files.fcntl.flock, []
+    calls: list[int] = []
+    real = files.fcntl.flock
 
     def replace_once(descriptor: int, how: int) -> None:
         real(descriptor, how)

@@ -10,6 +10,7 @@ import time
 import typing as t
 
 import pytest
+
 from ansible_collections.venom.llm.plugins.module_utils import http_probe
 
 Speak = t.Callable[[socket.socket], None]

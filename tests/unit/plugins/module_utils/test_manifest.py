@@ -12,6 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Entry, Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import normalise_time, snapshot_sha256

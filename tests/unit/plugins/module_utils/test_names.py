@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import (
     Alias,
@@ -127,8 +128,8 @@ def test_good_paths(text: str) -> None:
     "text",
     [
         "", "/", "/etc/passwd", "../x", "a/../../x", "a/..", ".", "./x", "a//b", "a/", "C:\\x", "C:x", "\\\\host\\share", "a\\..\\x", "a:stream",
-        "a\nb", "a\0b", "a\rb", "a\u202eb", "\ud800", "a\u2028b", "nul", "NUL.txt", "a/Con", "com1.json", "COM\u00b9", "a.", "a ", " a", "a/ b", "x./y",
-        "l" * 256, "é" * 128, "d/" * 600 + "x", ".venom.1", "a/.VENOM.x",
+        "a\nb", "a\0b", "a\rb", "a\u202eb", "\ud800", "a\u2028b", "nul", "NUL.txt", "a/Con", "com1.json", "COM\u00b9", "a.", "a ", " a",
+        "a/ b", "x./y", "l" * 256, "é" * 128, "d/" * 600 + "x", ".venom.1", "a/.VENOM.x",
     ],
 )  # fmt: skip
 def test_bad_paths(text: str) -> None:

@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.policy import check_code, check_indexes, check_weights, select_files

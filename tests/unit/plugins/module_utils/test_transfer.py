@@ -11,13 +11,15 @@ import typing as t
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.names import Digest
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy, TransientError
 from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
 from ansible_collections.venom.llm.plugins.module_utils.transfer import TransferOptions, fetch
 
-Answer = t.Union[bytes, Exception, t.List[t.Union[bytes, Exception, threading.Event]]]
+Answer = t.Union[bytes, Exception, list[t.Union[bytes, Exception, threading.Event]]]
 
 
 class ScriptedStream:
@@ -195,24 +197,17 @@ def test_verified_files_stay_when_another_fails(tmp_path: Path) -> None:
 
     source = Ordered({"good": [b"good"], "bad": [VenomError("not_found", "x", "y", "z")]})
     good = remote("good", b"good")
-    blobs = Blobs(str(tmp_path))
-    real_put = blobs.put
 
-    def put(*arguments: t.Any) -> str:
-        path = real_put(*arguments)
-        done.set()
-        return path
+    class Telling(Blobs):
+        def put(self, partial: str, digest: Digest) -> str:
+            path = super().put(partial, digest)
+            done.set()
+            return path
 
-    blobs.put = put  # type: ignore[method-assign]
+    blobs = Telling(str(tmp_path))
     with pytest.raises(VenomError):
         fetch(source, [good, remote("bad", b"x")], blobs, TransferOptions(), lambda finished, total: None)
-    assert Path(blobs.path(report_digest(good))).read_bytes() == b"good"
-
-
-def report_digest(file: RemoteFile) -> t.Any:
-    from ansible_collections.venom.llm.plugins.module_utils.names import Digest
-
-    return Digest("sha256", str(file.sha256))
+    assert Path(blobs.path(Digest("sha256", str(good.sha256)))).read_bytes() == b"good"
 
 
 def test_a_full_disk_is_told_as_what_it_is_and_leaves_no_partial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

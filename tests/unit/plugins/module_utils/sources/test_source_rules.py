@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import is_wanted
 from ansible_collections.venom.llm.plugins.module_utils.sources.http import HostList, parse_endpoint, scrub

@@ -9,11 +9,11 @@ import os
 import resource
 import subprocess
 import sys
-import threading
 import typing as t
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.venom.llm.plugins.module_utils import files, processes
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.supervisors import base
@@ -139,29 +139,33 @@ def test_starting_a_running_server_does_nothing(make: Make) -> None:
     assert supervisor.status().pid == pid and log_of(supervisor).count("up") == 1
 
 
+def start_in_other_processes(supervisor: ProcessSupervisor, count: int) -> list[int]:
+    """Let ``count`` processes start the server at the same moment and end; returns how each of them ended."""
+    gate, release = os.pipe()
+    children = []
+    for dummy in range(count):
+        child = os.fork()
+        if child == 0:
+            os.close(release)
+            os.read(gate, 1)
+            try:
+                supervisor.start()
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    os.close(gate)
+    os.close(release)
+    return [os.waitpid(child, 0)[1] for child in children]
+
+
 def test_two_processes_that_start_at_once_start_one_server(make: Make, tmp_path: Path) -> None:
-    supervisor = make()
-    ready = threading.Barrier(4)
-    racers = [
-        threading.Thread(target=lambda: (ready.wait(), subprocess.run([sys.executable, "-c", _RACER, str(tmp_path), SLEEP], check=True)))
-        for dummy in range(4)
-    ]
-    for racer in racers:
-        racer.start()
-    for racer in racers:
-        racer.join()
+    supervisor = make(RACE=str(tmp_path))
+    assert start_in_other_processes(supervisor, 4) == [0] * 4
     wait_until(lambda: "up" in log_of(supervisor))
     pid = supervisor.status().pid
     marked = [other for other in processes.pids() if processes.environment(other).get("RACE") == str(tmp_path) and is_alive(other)]
     assert marked == [pid]
-
-
-_RACER = """
-import sys
-from ansible_collections.venom.llm.plugins.module_utils.supervisors.process import Command, ProcessSupervisor
-command = Command((sys.executable, "-c", sys.argv[2]), {"RACE": sys.argv[1]})
-ProcessSupervisor("server", sys.argv[1] + "/server.log", sys.argv[1] + "/run", lambda: command).start()
-"""
 
 
 @pytest.fixture()
@@ -231,9 +235,9 @@ def test_the_server_runs_under_the_account(tmp_path: Path) -> None:
     assert not is_alive(pid)
 
 
-def test_a_server_outlives_the_process_that_started_it_without_a_zombie(make: Make, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", _RACER, str(tmp_path), SLEEP], check=True)
+def test_a_server_outlives_the_process_that_started_it_without_a_zombie(make: Make) -> None:
     supervisor = make()
+    assert start_in_other_processes(supervisor, 1) == [0]
     pid = supervisor.status().pid
     if pid is None:
         raise AssertionError("it did not outlive its starter")

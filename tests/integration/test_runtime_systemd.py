@@ -1,0 +1,155 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The states of ``venom_runtime`` under a real systemd of Debian 12 and 13, with the stand-in server in the place of vLLM."""
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+
+from lab.hosts import Lab
+from lab.settings import CHECKOUT
+
+pytestmark = pytest.mark.hosts
+
+COLLECTIONS = "/srv/collections"
+UNIT = """\
+[Unit]
+ConditionPathExists=/srv/venom/config/vllm.active.env
+StartLimitIntervalSec=3600
+StartLimitBurst=3
+[Service]
+Type=exec
+EnvironmentFile=/srv/venom/config/vllm.env
+EnvironmentFile=/srv/venom/config/vllm.active.env
+{exec_start}
+StandardOutput=append:/srv/venom/log/vllm.log
+StandardError=inherit
+Restart=on-failure
+RestartSec=1
+[Install]
+WantedBy=multi-user.target
+"""
+#: Runs on the host: what it is told on standard input, as calls of the stand-in host; prints the results.
+DRIVER = """
+import json, sys
+from pathlib import Path
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeHost
+host = FakeHost.__new__(FakeHost)
+host.root, host.port, host.warnings, host.python = Path("/srv/venom"), 8001, [], Path("/srv/venom/venv/bin/python")
+results = []
+for options in json.loads(sys.argv[1]):
+    try:
+        if "install" in options:
+            host.install(options.pop("install"), **options)
+        elif options == {}:
+            FakeHost(host.root)
+            host.write_settings()
+        else:
+            results.append(host.call(supervisor="auto", **options))
+    except VenomError as error:
+        results.append(error.to_result())
+print(json.dumps(results))
+"""
+
+
+@pytest.fixture(scope="module")
+def lab() -> t.Iterator[Lab]:
+    """One host of each suite, in a lab beside that of the other tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VENOM_LAB_BRIDGE", "venomlabR")
+        patch.setenv("VENOM_LAB_NETWORK", "10.217.0.1/24")
+        hosts = Lab(CHECKOUT / ".lab" / "runtime")
+        hosts.down()
+        try:
+            hosts.up(2, "mixed", binds_ro=[f"{CHECKOUT}:{COLLECTIONS}/ansible_collections/venom/llm"])
+            yield hosts
+        finally:
+            hosts.down()
+
+
+class Remote:
+    """Calls of ``venom_runtime`` on one host of the lab."""
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.lab = lab
+        self.name = name
+
+    def shell(self, script: str) -> str:
+        return self.lab.run(self.name, ["sh", "-c", script]).stdout.strip()
+
+    def call(self, *calls: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+        environment = ["env", f"PYTHONPATH={COLLECTIONS}", "PYTHONDONTWRITEBYTECODE=1"]
+        done = self.lab.run(self.name, [*environment, "python3", "-c", DRIVER, json.dumps(calls)])
+        return t.cast("list[dict[str, t.Any]]", json.loads(done.stdout))
+
+    def activate(self, model: str) -> dict[str, t.Any]:
+        return self.call({"state": "active", "model": model})[0]
+
+    def main_pid(self) -> int:
+        return int(self.shell("systemctl show -P MainPID venom-vllm.service"))
+
+
+@pytest.fixture(params=["lab1", "lab2"])
+def host(lab: Lab, request: pytest.FixtureRequest) -> Remote:
+    remote = Remote(lab, request.param)
+    template = (CHECKOUT / "templates" / "venom-vllm.service.j2").read_text()
+    line = next(line for line in template.splitlines() if line.startswith("ExecStart="))
+    unit = UNIT.format(exec_start=line.replace("{{ _venom_vllm_current }}", "/srv/venom/venv"))
+    remote.call({}, *[{"install": f"lab/{name}", **more} for name, more in MODELS.items()])
+    lab.run(remote.name, ["sh", "-c", "cat > /etc/systemd/system/venom-vllm.service; systemctl daemon-reload"], stdin=unit)
+    return remote
+
+
+MODELS: dict[str, dict[str, t.Any]] = {
+    "a": {},
+    "stubborn": {"children": 2, "ignore_term": True},
+    "dies": {"die": 3},
+    "mute": {"text": ""},
+}
+
+
+def test_the_whole_life_of_a_unit(lab: Lab, host: Remote) -> None:
+    first = host.activate("lab/a")
+    assert first["changed"] and first["status"]["status"] == "online" and first["status"]["enabled"], first
+    assert first["status"]["supervisor"] == "systemd" and first["status"]["pid"] == host.main_pid()
+    again = host.activate("lab/a")
+    assert not again["changed"] and again["status"]["pid"] == first["status"]["pid"]
+
+    # Every process of a server that ignores SIGTERM is gone after the switch.
+    stubborn = host.activate("lab/stubborn")
+    assert len(stubborn["status"]["pids"]) == 3
+    assert host.activate("lab/a")["status"]["status"] == "online"
+    left = host.shell(f"ps -o pid= -p {','.join(map(str, stubborn['status']['pids']))} || true")
+    assert left == ""
+
+    for model, step in (("lab/dies", "start"), ("lab/mute", "prove")):
+        failed = host.activate(model)
+        assert failed["reason_code"] == "activation_failed" and failed["step"] == step and failed["rolled_back"], failed
+        assert host.call({"state": "probed"})[0]["status"]["active_model"] == "lab/a"
+
+    # systemd would start it again by itself in a second; the activation does not wait for that.
+    host.shell(f"kill -9 {host.main_pid()}")
+    assert host.activate("lab/a")["status"]["status"] == "online"
+
+    host.shell(
+        "mkdir -p /etc/systemd/system/venom-vllm.service.d; systemctl daemon-reload;"
+        "printf '[Service]\\nEnvironment=A=1\\n' > /etc/systemd/system/venom-vllm.service.d/operator.conf; systemctl daemon-reload"
+    )
+    assert host.activate("lab/a")["plan"]["reasons"] == ["its settings are not those it was started with"]
+    assert not host.activate("lab/a")["changed"]
+
+    # More starts than the start limit allows, all of them asked for.
+    for restarted in host.call(*[{"state": "restarted"}] * 4):
+        assert restarted["status"]["status"] == "online", restarted
+
+    lab.power_cut(host.name)
+    lab.boot(host.name)
+    booted = host.activate("lab/a")
+    assert not booted["changed"] and booted["status"]["status"] == "online", booted
+
+    stopped, twice = host.call({"state": "stopped", "enabled": False}, {"state": "stopped", "enabled": False})
+    assert stopped["changed"] and not twice["changed"] and not twice["status"]["enabled"] and twice["status"]["pids"] == []

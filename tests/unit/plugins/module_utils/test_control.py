@@ -1,0 +1,193 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plans of ``venom_runtime``: what each state would do, and what it refuses."""
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.venom.llm.plugins.module_utils import control
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.supervisors.base import ServiceState
+from ansible_collections.venom.llm.plugins.module_utils.targets import auto_timeout
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import COMMIT, FakeHost, FakeSupervisor
+
+
+@pytest.fixture()
+def host(tmp_path: Path) -> t.Iterator[FakeHost]:
+    made = FakeHost(tmp_path)
+    yield made
+    made.call(state="stopped", stop_timeout=0.5)
+
+
+def code(call: t.Callable[[], t.Any]) -> str:
+    with pytest.raises(VenomError) as caught:
+        call()
+    return caught.value.reason_code
+
+
+@pytest.mark.parametrize("state", ["active", "started", "restarted"])
+def test_a_fresh_host_in_check_mode_is_a_change_with_a_warning(tmp_path: Path, state: str) -> None:
+    host = FakeHost(tmp_path)
+    host.settings_path.unlink()
+    before = host.tree()
+    model = "lab/a" if state == "active" else None
+    result = host.call(state=state, model=model, check_mode=True)
+    assert result["changed"] and len(host.warnings) == 1 and host.tree() == before
+    assert result["diff"]["after"]["state"] == "started" and result["diff"]["after"]["model"] == model
+    assert code(lambda: host.call(state=state, model=model)) == "not_installed"
+
+
+def test_stopped_is_no_failure_where_nothing_is_installed(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path)
+    host.settings_path.unlink()
+    before = host.tree()
+    for check_mode in (True, False):
+        result = host.call(state="stopped", check_mode=check_mode)
+        assert not result["changed"] and result["status"]["status"] == "offline"
+    assert host.tree() == before and host.warnings == []
+
+
+def test_a_model_that_is_not_installed(host: FakeHost) -> None:
+    assert code(lambda: host.activate("lab/none")) == "not_installed"
+    assert host.activate("lab/none", check_mode=True)["changed"] and "lab/none is not in the manifest" in host.warnings[0]
+    host.install("lab/a")
+    assert code(lambda: host.activate("lab/a", revision="f" * 40)) == "not_installed"
+
+
+@pytest.mark.parametrize("harm", ["missing", "short", "no weights"])
+def test_a_model_that_is_not_complete(host: FakeHost, harm: str) -> None:
+    entry = host.install("lab/a")
+    weights = Path(entry.local_path, "model.safetensors")
+    if harm == "missing":
+        weights.unlink()
+    elif harm == "short":
+        weights.write_bytes(b"w")
+    else:
+        from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
+
+        files = tuple(record for record in entry.files if record.path == "config.json")
+        Manifest.load(str(host.root / "models")).merge(dataclasses.replace(entry, files=files)).save()
+    assert code(lambda: host.activate("lab/a")) == "not_installed"
+    assert not host.active_path.exists()
+
+
+def test_an_alias_of_another_model_is_taken(host: FakeHost) -> None:
+    host.install("lab/a", alias="chat")
+    host.install("lab/b")
+    assert code(lambda: host.activate("lab/b", alias="chat")) == "alias_taken"
+    assert code(lambda: host.activate("lab/b", alias="lab/a")) == "alias_taken"
+    assert code(lambda: host.activate("lab/b", alias="../x")) == "invalid_name"
+
+
+def test_a_model_is_found_by_alias_and_serves_under_it(host: FakeHost) -> None:
+    host.install("lab/a", alias="chat")
+    result = host.activate("chat", revision=COMMIT)
+    assert result["status"]["served_models"] == ["chat"] and result["status"]["active_model"] == "lab/a"
+
+
+def test_started_without_an_active_model_is_not_configured(host: FakeHost) -> None:
+    for state in ("started", "restarted", "probed"):
+        assert code(lambda: host.call(state=state)) == "not_configured"  # noqa: B023
+
+
+def test_started_stopped_restarted_probed(host: FakeHost) -> None:
+    host.install("lab/a")
+    pid = host.activate("lab/a")["status"]["pid"]
+    assert not host.call(state="started")["changed"]
+    assert host.call(state="probed")["status"]["completion"]["text"] == "I am a"
+    planned = host.call(state="stopped", check_mode=True)
+    assert planned["changed"] and planned["diff"]["after"]["state"] == "stopped" and host.status()["pid"] == pid
+    assert host.call(state="stopped")["changed"] and not host.call(state="stopped")["changed"]
+    assert code(lambda: host.call(state="probed")) == "start_failed"
+    assert host.call(state="started", check_mode=True)["changed"] and host.status()["pids"] == []
+    started = host.call(state="started")
+    assert started["changed"] and started["status"]["status"] == "online"
+    restarted = host.call(state="restarted")
+    assert restarted["changed"] and restarted["status"]["pid"] != started["status"]["pid"]
+    assert not host.activate("lab/a")["changed"]
+
+
+def test_a_start_that_dies_is_start_failed_and_not_looped(host: FakeHost) -> None:
+    entry = host.install("lab/a")
+    host.activate("lab/a")
+    host.call(state="stopped")
+    host.behave(entry, die=9)
+    with pytest.raises(VenomError) as caught:
+        host.call(state="started")
+    assert caught.value.reason_code == "start_failed" and caught.value.details["exit_status"] == 9
+    assert host.active_path.exists() and host.status()["pids"] == []
+
+
+def test_probed_fails_when_the_model_does_not_answer(host: FakeHost) -> None:
+    host.install("lab/a", chat=500)
+    with pytest.raises(VenomError):
+        host.activate("lab/a", rollback=False)
+    pid = host.status()["pid"]
+    with pytest.raises(VenomError) as caught:
+        host.call(state="probed")
+    assert caught.value.reason_code == "start_failed" and "answered 500" in caught.value.details["cause"]
+    assert host.status()["pid"] == pid and host.status()["status"] == "degraded"
+
+
+def test_settings_without_sense_are_not_configured(host: FakeHost) -> None:
+    host.install("lab/a")
+    host.activate("lab/a")
+    host.write_settings(VENOM_VLLM_PORT="x")
+    assert code(lambda: host.activate("lab/a")) == "not_configured"
+    assert host.status()["status"] == "offline" and "'x'" in host.status()["error_message"]
+    assert host.call(state="stopped")["changed"] and host.status()["pids"] == []
+
+
+def test_the_timeout_grows_with_the_model() -> None:
+    assert auto_timeout(0) == 120.0 and auto_timeout(10 * 1024**3) == 320.0
+    assert control.parse_timeout("auto") is None and control.parse_timeout("30") == 30.0
+    for text in ("soon", "-1", "nan", "inf", ""):
+        assert code(lambda: control.parse_timeout(text)) == "invalid_option"  # noqa: B023
+
+
+def systemd_plan(host: FakeHost, state: str, service: ServiceState, **more: t.Any) -> control.Plan:
+    site = dataclasses.replace(control.make_site(host.params()), supervisor=FakeSupervisor(service))
+    return control.STATES[state](site, control.Request(state, **more), site.observe())
+
+
+def test_a_unit_that_is_missing(host: FakeHost) -> None:
+    host.install("lab/a")
+    missing = ServiceState("stopped", installed=False)
+    assert code(lambda: systemd_plan(host, "active", missing, model="lab/a")) == "not_installed"
+    plan = systemd_plan(host, "active", missing, model="lab/a", check_mode=True)
+    assert plan.changed and plan.steps == () and "systemd does not know it" in plan.warnings[0]
+
+
+@pytest.mark.parametrize(("active", "runs"), [("running", True), ("starting", True), ("restarting", True), ("failed", False), ("stopped", False)])
+def test_stopped_ends_a_restart_loop_too(host: FakeHost, active: str, runs: bool) -> None:
+    plan = systemd_plan(host, "stopped", ServiceState(active))
+    assert plan.changed is runs and plan.steps == (("stop",) if runs else ())
+
+
+def test_enabled_is_a_change_of_its_own(host: FakeHost) -> None:
+    host.install("lab/a")
+    host.activate("lab/a")
+    supervisor = FakeSupervisor(ServiceState("stopped", enabled=True))
+    site = dataclasses.replace(control.make_site(host.params()), supervisor=supervisor)
+    for wanted, call in ((False, "disable"), (True, "enable")):
+        change = control.enable_change(site, control.Request("stopped", enabled=wanted), site.observe())
+        if change is None:
+            raise AssertionError("nothing to change")
+        assert change() and supervisor.calls[-1] == call
+        assert control.enable_change(site, control.Request("stopped", enabled=wanted), site.observe()) is None
+    assert control.enable_change(site, control.Request("stopped"), site.observe()) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_the_environment_file_gets_the_group_of_the_settings(host: FakeHost) -> None:
+    os.chown(host.settings_path, 0, 65534)
+    host.install("lab/a")
+    host.activate("lab/a")
+    status = host.active_path.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (0, 65534, 0o640)
