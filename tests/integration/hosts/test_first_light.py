@@ -157,7 +157,7 @@ def test_verify_tells_a_wrong_alias(lab: Lab, operator: Operator) -> None:
     both = declared(AURORA, BOREALIS, active=BOREALIS)
     good = operator.play("verify", "--limit", HOST, **both)
     assert "tiny-borealis" in good.output
-    lab.run(HOST, ["sed", "-i", "s/tiny-borealis/somebody-else/", "/etc/venom/vllm.active.env"])
+    lab.run(HOST, ["sed", "-i", "/SERVED_NAME/s/tiny-borealis/somebody-else/", "/etc/venom/vllm.active.env"])
     lab.run(HOST, ["systemctl", "restart", UNIT])
     assert wait_until_served(lab, "somebody-else") == DEMO[BOREALIS][0]
     for arguments in ([], ["--check"]):

@@ -83,6 +83,9 @@ def test_the_token_is_nowhere_but_in_its_file(lab: Lab, operator: Operator) -> N
     assert lab.run(HOST, ["stat", "-c", "%a %U", OWN_FILE]).stdout.split() == ["600", "root"]
 
 
-def test_the_file_goes_with_the_token(lab: Lab, operator: Operator) -> None:
+def test_a_controller_without_the_token_leaves_it_and_absent_removes_it(lab: Lab, operator: Operator) -> None:
     operator.play("site", "--tags", "host", "--limit", HOST)
+    assert lab.run(HOST, ["test", "-s", OWN_FILE], check=False).returncode == 0
+    assert operator.play("site", "--tags", "host", "--limit", HOST, venom_hf_token_state="absent").changed()
     assert lab.run(HOST, ["test", "-e", OWN_FILE], check=False).returncode == 1
+    assert operator.play("site", "--tags", "host", "--limit", HOST, venom_hf_token_state="absent").changed() == []

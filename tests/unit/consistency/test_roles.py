@@ -4,25 +4,16 @@
 """Roles and playbooks say the same thing in every place where they say it."""
 from __future__ import annotations
 
-import functools
 import json
 import re
 import subprocess
 import sys
 import typing as t
-import warnings
 from pathlib import Path
 
 import pytest
+import templating
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
-from ansible.template import Templar
-
-try:
-    from ansible.template import trust_as_template as trust
-except ImportError:  # ansible-core before 2.19 trusts every template
-    trust = str
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
@@ -44,29 +35,6 @@ def specs(role: str) -> dict[str, t.Any]:
 def defaults(role: str) -> dict[str, t.Any]:
     """The defaults of a role, as written."""
     return load(ROOT / "roles" / role / "defaults" / "main.yml") or {}
-
-
-@functools.cache
-def prepare_loader() -> None:
-    """Filters of ansible.builtin are found from here on."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        init_plugin_loader([])
-
-
-def trusted(value: t.Any) -> t.Any:
-    """The value with every text in it marked as a template."""
-    if isinstance(value, str):
-        return trust(value)
-    if isinstance(value, list):
-        return [trusted(item) for item in value]
-    return {key: trusted(item) for key, item in value.items()} if isinstance(value, dict) else value
-
-
-def render(value: t.Any, variables: dict[str, t.Any]) -> t.Any:
-    """The value as Ansible would render it with these variables."""
-    prepare_loader()
-    return Templar(loader=DataLoader(), variables=trusted(variables)).template(trusted(value))
 
 
 def public_names(folder: Path) -> set[str]:
@@ -95,7 +63,7 @@ def test_defaults_and_argument_specs_name_the_same_variables(role: str) -> None:
 def test_default_is_the_documented_one(role: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in _ENVIRONMENT:
         monkeypatch.delenv(variable, raising=False)
-    found = render(defaults(role)[name], defaults("host"))
+    found = templating.render(defaults(role)[name], templating.trusted(defaults("host")))
     wanted = specs(role)[name]["default"]
     assert (found, type(found)) == (wanted, type(wanted)) or str(found) == str(wanted)
 
@@ -114,7 +82,7 @@ def test_environment_of_the_controller_gives_the_default(
     variable: str, value: str, name: str, wanted: t.Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
-    found = render(defaults("host")[name], defaults("host"))
+    found = templating.render(defaults("host")[name], templating.trusted(defaults("host")))
     assert found == wanted or float(found) == wanted
 
 

@@ -4,25 +4,16 @@
 """The unit and the environment file say to systemd what the process supervisor starts by itself."""
 from __future__ import annotations
 
-import functools
 import typing as t
-import warnings
 from pathlib import Path
 
 import pytest
+import templating
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
-from ansible.template import Templar
 
 from ansible_collections.venom.llm.plugins.module_utils import envfile
 from ansible_collections.venom.llm.plugins.module_utils.runtimes import vllm
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active
-
-try:
-    from ansible.template import trust_as_template as trust
-except ImportError:  # ansible-core before 2.19 trusts every template
-    trust = str
 
 ROOT = Path(__file__).resolve().parents[3]
 HOSTILE = [
@@ -31,26 +22,8 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-@functools.cache
-def prepare_loader() -> None:
-    """Filters of ansible.builtin are found from here on."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        init_plugin_loader([])
-
-
-def trusted(value: t.Any) -> t.Any:
-    """The value with every text in it marked as a template."""
-    if isinstance(value, str):
-        return trust(value)
-    if isinstance(value, list):
-        return [trusted(item) for item in value]
-    return {key: trusted(item) for key, item in value.items()} if isinstance(value, dict) else value
-
-
 def render(template: str, **overrides: t.Any) -> str:
     """A shared template with the defaults of the roles and these overrides."""
-    prepare_loader()
     variables: dict[str, t.Any] = {"_venom_resolved_supervisor": "systemd"}
     for role in ("host", "vllm"):
         for part in ("defaults", "vars"):
@@ -58,7 +31,7 @@ def render(template: str, **overrides: t.Any) -> str:
             variables.update({name: value for name, value in content.items() if name not in variables})
     text = (ROOT / "templates" / template).read_text(encoding="utf-8")
     # Operators' values are data: what looks like a template in them stays as it is.
-    return str(Templar(loader=DataLoader(), variables={**trusted(variables), **overrides}).template(trust(text), escape_backslashes=False))
+    return str(templating.render(text, {**templating.trusted(variables), **overrides}, escape_backslashes=False))
 
 
 def unit_lines(**overrides: t.Any) -> list[str]:
