@@ -42,7 +42,7 @@ def find_target(
             todo=f"activate it on {entry.runtime}",
         )
     refuse_incomplete(entry)
-    alias = str(Alias.parse(asked_alias or entry.alias or entry.name.rpartition("/")[2]))
+    alias = str(Alias.parse(asked_alias or entry.served_name))
     refuse_taken(alias, entry, manifest)
     return Activation(entry.name, entry.provider, entry.revision, alias, entry.local_path), entry.size_bytes
 

@@ -55,7 +55,7 @@ options:
   alias:
     description:
       - Name under which clients ask for the model.
-      - The default is the alias it was installed with, else the last part of its name.
+      - The default is the alias it was installed with, else its own full name, as vLLM itself would call it.
     type: str
     version_added: 0.1.0
   enabled:

@@ -76,7 +76,8 @@ class FakeHost:
     def active_path(self) -> Path:
         return self.root / "config" / "vllm.active.env"
 
-    def install(self, name: str, alias: str | None = None, **behaviour: t.Any) -> Entry:
+    def install(self, name: str, alias: str | None = "", **behaviour: t.Any) -> Entry:
+        """A model that looks installed; its alias is the last part of its name unless another one, or None, is given."""
         ref = ModelRef.parse(name, "huggingface")
         folder = Path(snapshot_path(str(self.root / "models"), ref, COMMIT))
         folder.mkdir(parents=True)
@@ -92,7 +93,7 @@ class FakeHost:
             runtime="vllm",
             revision=COMMIT,
             requested_revision="main",
-            alias=alias,
+            alias=name.rpartition("/")[2] if alias == "" else alias,
             local_path=str(folder),
             size_bytes=9,
             files=tuple(records),

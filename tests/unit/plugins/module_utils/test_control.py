@@ -91,6 +91,11 @@ def test_a_model_is_found_by_alias_and_serves_under_it(host: FakeHost) -> None:
     assert result["status"]["served_models"] == ["chat"] and result["status"]["active_model"] == "lab/a"
 
 
+def test_a_model_without_an_alias_serves_under_its_full_name(host: FakeHost) -> None:
+    host.install("lab/a", alias=None)
+    assert host.activate("lab/a")["status"]["served_models"] == ["lab/a"]
+
+
 def test_started_without_an_active_model_is_not_configured(host: FakeHost) -> None:
     for state in ("started", "restarted", "probed"):
         assert code(lambda: host.call(state=state)) == "not_configured"  # noqa: B023
