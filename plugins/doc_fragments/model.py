@@ -44,13 +44,13 @@ options:
     version_added: 0.1.0
   max_disk_gb:
     description:
-      - Quota of the models folder in GiB, contents shared by several models counted once.
+      - Quota of the models folder in GB (10^9 bytes), contents shared by several models counted once.
     type: float
     default: 50.0
     version_added: 0.1.0
   confirm_above_gb:
     description:
-      - A call that would fetch more than this many GiB fails unless O(confirm_large) is set.
+      - A call that would fetch more than this many GB (10^9 bytes) fails unless O(confirm_large) is set.
     type: float
     default: 20.0
     version_added: 0.1.0
@@ -60,7 +60,7 @@ options:
     type: bool
     default: false
     version_added: 0.1.0
-  reserve_gb:
+  reserve_gib:
     description:
       - GiB that must stay free on the file system of the models folder.
     type: float

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ansible_collections.venom.llm.plugins.module_utils.gpus import Gpu
 
 MIB = 1024 * 1024
-GIB = 1024 * MIB
+GB = 10**9
 
 
 def megabytes(count: float | None) -> int | None:
@@ -130,16 +130,16 @@ def describe_gpu(gpu: Gpu) -> dict[str, t.Any]:
 
 
 def describe_disk(models_dir: str, limit_gb: float | None = None) -> dict[str, t.Any]:
-    """The models folder and its file system; ``limit_gb`` in GiB is the quota, of which the used share is told."""
+    """The models folder and its file system; ``limit_gb`` in GB of 10^9 bytes is the quota, of which the used share is told."""
     space = disk(models_dir)
     used = folder_bytes(models_dir)
-    limit = None if limit_gb is None else int(limit_gb * GIB)
+    limit = None if limit_gb is None else int(limit_gb * GB)
     return {
         "models_dir": models_dir,
-        "total_gb": round(space["total_bytes"] / GIB, 2),
-        "free_gb": round(space["free_bytes"] / GIB, 2),
+        "total_gb": round(space["total_bytes"] / GB, 2),
+        "free_gb": round(space["free_bytes"] / GB, 2),
         "models_bytes": used,
-        "models_gb": round(used / GIB, 3),
+        "models_gb": round(used / GB, 3),
         "limit_gb": limit_gb,
         "limit_used_percent": percent(used, limit),
     }

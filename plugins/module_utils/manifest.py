@@ -10,9 +10,9 @@ import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.files import to_json, write_atomic
-from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GIB, Entry, FileRecord, snapshot_path, utc_now
+from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GB, Entry, FileRecord, snapshot_path, utc_now
 
-__all__ = ["GIB", "SCHEMA", "Entry", "FileRecord", "Manifest", "snapshot_path"]
+__all__ = ["GB", "SCHEMA", "Entry", "FileRecord", "Manifest", "snapshot_path"]
 
 SCHEMA = 1
 MANIFEST_NAME = "manifest.json"

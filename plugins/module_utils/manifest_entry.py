@@ -22,8 +22,8 @@ from ansible_collections.venom.llm.plugins.module_utils.names import (
     runtime_for,
 )
 
-#: Every *_gb option and size_gb counts in these (SPEC 3 gives the reserve in GiB).
-GIB = 1024**3
+#: Every *_gb option and every *_gb figure counts in these, as hubs and disks do.
+GB = 10**9
 
 #: Folder of the snapshots below the models folder.
 SNAPSHOTS_FOLDER = "hf"
@@ -215,7 +215,7 @@ class Entry:
             "alias": self.alias,
             "status": self.status,
             "size_bytes": self.size_bytes,
-            "size_gb": round(self.size_bytes / GIB, 3),
+            "size_gb": round(self.size_bytes / GB, 3),
             "local_path": self.local_path,
             "sha256": self.sha256,
             "installed_at": self.installed_at,

@@ -47,7 +47,7 @@ class ModuleContext(t.Protocol):
 _BOUNDS = {
     "max_disk_gb": (0.0, 1e9),
     "confirm_above_gb": (0.0, 1e9),
-    "reserve_gb": (0.0, 1e9),
+    "reserve_gib": (0.0, 1e9),
     "max_parallel": (1, 64),
     "retries": (0, 100),
     "stall_timeout": (0.1, 86400.0),

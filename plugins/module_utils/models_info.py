@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.journal import read_operations
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
-from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GIB, Entry
+from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GB, Entry
 from ansible_collections.venom.llm.plugins.module_utils.models import ModuleContext, Params
 from ansible_collections.venom.llm.plugins.module_utils.models_observe import observe
 
@@ -43,7 +43,7 @@ def _usage(manifest: Manifest) -> dict[str, t.Any]:
     used = measure_usage(manifest.models_dir)
     return {
         "used_bytes": used,
-        "used_gb": round(used / GIB, 3),
+        "used_gb": round(used / GB, 3),
         "free_bytes": measure_free(manifest.models_dir),
         "model_count": len(manifest.models),
     }

@@ -9,21 +9,24 @@ from dataclasses import dataclass
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
-from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GIB
+from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GB
 from ansible_collections.venom.llm.plugins.module_utils.models_plan import INSTALL, REMOVE, Step
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest
 from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
 from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import measure_free, measure_usage
 
+#: The reserve alone counts in these (1024**3 bytes): it is a margin, not a figure that anybody compares with a disk.
+GIB = 1024**3
+
 
 @dataclass(frozen=True)
 class Limits:
-    """In GiB, as the operator gave them."""
+    """In GB (10^9 bytes) as the operator gave them, the reserve in GiB."""
 
     max_disk_gb: float
     confirm_above_gb: float
     confirm_large: bool
-    reserve_gb: float
+    reserve_gib: float
 
 
 @dataclass(frozen=True)
@@ -78,40 +81,40 @@ def check_limits(manifest: Manifest, steps: t.Sequence[Step], limits: Limits) ->
         "bytes_removed": budget.removed + budget.reclaimable,
         "largest_models": _largest(manifest),
     }
-    wanted = f"to fetch {_gib(budget.to_fetch)} for {', '.join(str(step.request.ref) for step in steps if step.missing)}"
-    if budget.to_fetch > limits.confirm_above_gb * GIB and not limits.confirm_large:
+    wanted = f"to fetch {_gb(budget.to_fetch)} for {', '.join(str(step.request.ref) for step in steps if step.missing)}"
+    if budget.to_fetch > limits.confirm_above_gb * GB and not limits.confirm_large:
         raise VenomError(
             "confirmation_required",
             wanted=wanted,
-            found=f"that is over confirm_above_gb, {limits.confirm_above_gb:g} GiB",
+            found=f"that is over confirm_above_gb, {limits.confirm_above_gb:g} GB",
             todo="set confirm_large if this is meant",
-            limit_bytes=int(limits.confirm_above_gb * GIB),
+            limit_bytes=int(limits.confirm_above_gb * GB),
             **numbers,
         )
     returned = budget.removed + budget.reclaimable
-    if budget.used - returned + budget.to_fetch > limits.max_disk_gb * GIB:
+    if budget.used - returned + budget.to_fetch > limits.max_disk_gb * GB:
         raise VenomError(
             "quota_exceeded",
             wanted=wanted,
-            found=f"{_gib(budget.used - returned)} are used of max_disk_gb, {limits.max_disk_gb:g} GiB{_shown(numbers)}",
+            found=f"{_gb(budget.used - returned)} are used of max_disk_gb, {limits.max_disk_gb:g} GB{_shown(numbers)}",
             todo="remove models with state absent, or raise max_disk_gb",
-            limit_bytes=int(limits.max_disk_gb * GIB),
+            limit_bytes=int(limits.max_disk_gb * GB),
             **numbers,
         )
-    if budget.to_fetch + limits.reserve_gb * GIB > budget.free + returned:
+    if budget.to_fetch + limits.reserve_gib * GIB > budget.free + returned:
         raise VenomError(
             "disk_full",
-            wanted=f"{wanted} and keep {limits.reserve_gb:g} GiB in reserve",
-            found=f"{_gib(budget.free + returned)} are free in {manifest.models_dir}{_shown(numbers)}",
-            todo="free space on that file system, remove models, or lower reserve_gb",
-            limit_bytes=int(limits.reserve_gb * GIB),
+            wanted=f"{wanted} and keep {limits.reserve_gib:g} GiB in reserve",
+            found=f"{_gb(budget.free + returned)} are free in {manifest.models_dir}{_shown(numbers)}",
+            todo="free space on that file system, remove models, or lower reserve_gib",
+            limit_bytes=int(limits.reserve_gib * GIB),
             **numbers,
         )
     return budget
 
 
-def _gib(size: int) -> str:
-    return f"{size / GIB:.2f} GiB" if size >= GIB / 100 else f"{size} bytes"
+def _gb(size: int) -> str:
+    return f"{size / GB:.2f} GB" if size >= GB / 100 else f"{size} bytes"
 
 
 def _largest(manifest: Manifest) -> list[dict[str, t.Any]]:
@@ -120,5 +123,5 @@ def _largest(manifest: Manifest) -> list[dict[str, t.Any]]:
 
 
 def _shown(numbers: t.Mapping[str, t.Any]) -> str:
-    largest = ", ".join(f"{item['name']} {_gib(item['size_bytes'])}" for item in numbers["largest_models"])
+    largest = ", ".join(f"{item['name']} {_gb(item['size_bytes'])}" for item in numbers["largest_models"])
     return f"; the largest models are {largest}" if largest else ""

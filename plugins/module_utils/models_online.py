@@ -125,7 +125,7 @@ class Planner:
                         model=str(step.request.ref),
                     )
                 seen.add(step.after.key_and_revision)
-        limits = Limits(*(self._params[key] for key in ("max_disk_gb", "confirm_above_gb", "confirm_large", "reserve_gb")))
+        limits = Limits(*(self._params[key] for key in ("max_disk_gb", "confirm_above_gb", "confirm_large", "reserve_gib")))
         return steps, check_limits(manifest, steps, limits)
 
     def _plan_online(self, request: Request, answer: LocalAnswer, manifest: Manifest) -> Step:

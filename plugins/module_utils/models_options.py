@@ -46,7 +46,7 @@ def model_spec() -> Spec:
         max_disk_gb={"type": "float", "default": 50.0},
         confirm_above_gb={"type": "float", "default": 20.0},
         confirm_large={"type": "bool", "default": False},
-        reserve_gb={"type": "float", "default": 1.0},
+        reserve_gib={"type": "float", "default": 1.0},
         max_parallel={"type": "int", "default": 8},
         retries={"type": "int", "default": 5},
         stall_timeout={"type": "float", "default": 30.0},

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.venom.llm.plugins.module_utils import host
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
@@ -88,4 +87,4 @@ def refuse_taken(alias: str, entry: Entry, manifest: Manifest) -> None:
 
 def auto_timeout(size_bytes: int) -> float:
     """Seconds that a model of this size may take to load."""
-    return AUTO_TIMEOUT_BASE + AUTO_TIMEOUT_PER_GIB * size_bytes / host.GIB
+    return AUTO_TIMEOUT_BASE + AUTO_TIMEOUT_PER_GIB * size_bytes / 1024**3

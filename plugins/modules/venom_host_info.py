@@ -22,7 +22,7 @@ extends_documentation_fragment:
 options:
   max_disk_gb:
     description:
-      - Quota of the models folder in GiB, of which the used share is told.
+      - Quota of the models folder in GB (10^9 bytes), of which the used share is told.
     type: float
     version_added: 0.1.0
 seealso:
@@ -50,7 +50,7 @@ memory:
   returned: success
   type: dict
 disk:
-  description: The models folder, its file system in GiB, and the used share of the quota in percent.
+  description: The models folder, its file system in GB, and the used share of the quota in percent.
   returned: success
   type: dict
 gpus:

@@ -15,7 +15,7 @@ from lab.hub import Hub
 from lab.models import safetensors
 
 #: Tests use tiny waits: what is tested is that the code tries again, not how long it waits.
-FAST = {"retries": 1, "stall_timeout": 5.0, "lock_timeout": 0.0, "reserve_gb": 0.0}
+FAST = {"retries": 1, "stall_timeout": 5.0, "lock_timeout": 0.0, "reserve_gib": 0.0}
 
 
 class FakeContext:

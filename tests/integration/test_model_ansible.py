@@ -58,7 +58,7 @@ def ansible(folder: Path, module: str, options: dict[str, t.Any], *flags: str, i
 
 def options(folder: Path, hub: Hub, **more: t.Any) -> dict[str, t.Any]:
     base = {"models_dir": str(folder / "host" / "models"), "config_dir": str(folder / "host" / "etc"), "endpoint": hub.url}
-    return dict(base, backend_python=sys.executable, reserve_gb=0, retries=0, **more)
+    return dict(base, backend_python=sys.executable, reserve_gib=0, retries=0, **more)
 
 
 def test_the_whole_life_of_a_model(tmp_path: Path, hub: Hub) -> None:

@@ -20,7 +20,7 @@ from integration.models_support import install, model_params, small_model, tree
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.journal import read_operations
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
-from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GIB
+from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GB
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy
 from lab.hub import HOSTILE_NAMES, Hub
 from lab.models.hostile import hostile
@@ -138,7 +138,7 @@ def test_quota(tmp_path: Path, hub: Hub) -> None:
     before = tree(tmp_path / "host")
     for check in (True, False):
         with pytest.raises(VenomError) as caught:
-            install(tmp_path / "host", hub, check, name="c/big", max_disk_gb=(used + 10000) / GIB)
+            install(tmp_path / "host", hub, check, name="c/big", max_disk_gb=(used + 10000) / GB)
         assert caught.value.reason_code == "quota_exceeded"
         assert tree(tmp_path / "host") == before
     details = caught.value.details
@@ -146,7 +146,7 @@ def test_quota(tmp_path: Path, hub: Hub) -> None:
     assert details["largest_models"][0]["name"] == "a/b"
     assert "a/b" in caught.value.found
     swap = [{"name": "c/big"}, {"name": "a/b", "state": "absent"}]
-    assert install(tmp_path / "host", hub, models=swap, max_disk_gb=(details["bytes_needed"] + 10000) / GIB)["changed"] is True
+    assert install(tmp_path / "host", hub, models=swap, max_disk_gb=(details["bytes_needed"] + 10000) / GB)["changed"] is True
 
 
 def test_verified_files_of_a_failed_run_are_kept_until_something_else_comes(tmp_path: Path, hub: Hub) -> None:
@@ -162,18 +162,18 @@ def test_verified_files_of_a_failed_run_are_kept_until_something_else_comes(tmp_
 
 
 def test_confirmation(tmp_path: Path, hub: Hub) -> None:
-    error = refused(tmp_path / "host", hub, "confirmation_required", name="a/b", confirm_above_gb=100 / GIB)
+    error = refused(tmp_path / "host", hub, "confirmation_required", name="a/b", confirm_above_gb=100 / GB)
     assert error.details["bytes_needed"] > 100
-    assert install(tmp_path / "host", hub, name="a/b", confirm_above_gb=100 / GIB, confirm_large=True)["changed"] is True
+    assert install(tmp_path / "host", hub, name="a/b", confirm_above_gb=100 / GB, confirm_large=True)["changed"] is True
 
 
 def test_over_20_gb_by_default(tmp_path: Path, hub: Hub) -> None:
-    hub.fault("listing", what="size", file="*.safetensors", value=21 * GIB)
+    hub.fault("listing", what="size", file="*.safetensors", value=21 * GB)
     refused(tmp_path / "host", hub, "confirmation_required", name="a/b", max_disk_gb=1000.0)
 
 
 def test_free_space_with_the_reserve(tmp_path: Path, hub: Hub) -> None:
-    error = refused(tmp_path / "host", hub, "disk_full", name="a/b", reserve_gb=1e6)
+    error = refused(tmp_path / "host", hub, "disk_full", name="a/b", reserve_gib=1e6)
     assert error.details["bytes_free"] > 0
 
 

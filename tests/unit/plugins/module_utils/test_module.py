@@ -77,7 +77,13 @@ def test_an_error_of_the_backend_keeps_its_reason() -> None:
 
 @pytest.mark.parametrize(
     ("number", "reason"),
-    [(errno.ENOSPC, "disk_full"), (errno.EDQUOT, "disk_full"), (errno.EACCES, "permission_denied"), (errno.EPERM, "permission_denied"), (errno.EIO, "io_error")],
+    [
+        (errno.ENOSPC, "disk_full"),
+        (errno.EDQUOT, "disk_full"),
+        (errno.EACCES, "permission_denied"),
+        (errno.EPERM, "permission_denied"),
+        (errno.EIO, "io_error"),
+    ],
 )
 def test_an_error_of_the_system_has_a_reason_and_the_path(number: int, reason: str) -> None:
     ended = outcome(raising(OSError(number, "words of the kernel", "/some/path")))
