@@ -113,17 +113,6 @@ def to_json(value: t.Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
 
 
-def process_start_ticks(pid: int) -> int | None:
-    """Start of a process in clock ticks since boot (field 22 of /proc/PID/stat, proc(5)), or None when it does not live."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stream:
-            # The second field is the command in parentheses, and may itself contain spaces and parentheses.
-            fields = stream.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
 class Lock:
     """One holder at a time across processes, as a context manager on ``flock(2)``: it ends with its process, even by SIGKILL.
 

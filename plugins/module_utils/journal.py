@@ -12,13 +12,13 @@ import typing as t
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.files import (
     make_folders,
-    process_start_ticks,
     read_json,
     remove_if_there,
     to_json,
     write_atomic,
 )
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import from_epoch, normalise_time, utc_now
+from ansible_collections.venom.llm.plugins.module_utils.processes import start_ticks
 
 KEEP = 100
 #: Seconds between two writes of progress; the last one is always written.
@@ -52,7 +52,7 @@ class Operation:
             "finished_at": None,
             "duration_seconds": None,
             "pid": os.getpid(),
-            "pid_started": process_start_ticks(os.getpid()),
+            "pid_started": start_ticks(os.getpid()),
         }
         self._started = clock()
 
@@ -152,7 +152,7 @@ def _sanitized(record: dict[str, t.Any], modified: float) -> dict[str, t.Any]:
 
 def _as_reported(record: dict[str, t.Any]) -> dict[str, t.Any]:
     pid, started = record.pop("pid", None), record.pop("pid_started", None)
-    if record.get("status") in _UNFINISHED and (not isinstance(pid, int) or process_start_ticks(pid) != started):
+    if record.get("status") in _UNFINISHED and (not isinstance(pid, int) or start_ticks(pid) != started):
         record["status"] = "failed"
         message = "The process that did this ended without a word: it was killed, or the power failed."
         record["error"] = {"reason_code": "internal_error", "message": message}

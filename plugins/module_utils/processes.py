@@ -64,6 +64,12 @@ def read_process(pid: int) -> Process | None:
         return None
 
 
+def start_ticks(pid: int) -> int | None:
+    """Start of a living process in clock ticks since boot, or None when it has ended. With the pid it names the process for good."""
+    process = read_process(pid)
+    return process.start_ticks if process is not None and process.is_alive() else None
+
+
 def pids() -> list[int]:
     """Every pid that /proc shows."""
     return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())

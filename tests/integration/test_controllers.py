@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from lab.hub import Hub
 from lab.hub.demo import add_demo
 from lab.settings import CHECKOUT, Settings

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.venom.llm.plugins.module_utils import files, processes
+from ansible_collections.venom.llm.plugins.module_utils import processes
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry, FileRecord, snapshot_path, utc_now
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef
@@ -103,7 +103,7 @@ class Host:
     def leftovers(self) -> list[int]:
         """Living processes that any server of this host started, however deep."""
         mark = f"{self.root}/home"
-        return [pid for pid in processes.pids() if processes.environment(pid).get("HOME") == mark and files.process_start_ticks(pid)]
+        return [pid for pid in processes.pids() if processes.environment(pid).get("HOME") == mark and processes.start_ticks(pid)]
 
 
 @pytest.fixture()
@@ -158,5 +158,5 @@ def test_a_real_vllm_from_nothing_to_stopped(host: Host) -> None:
     assert stopped["changed"] and stopped["status"]["status"] == "offline"
     assert processes.listeners(host.port) == [] and host.leftovers() == []
     known = {*first["status"]["pids"], *probed["pids"], *second["status"]["pids"]}
-    assert [pid for pid in known if files.process_start_ticks(pid) is not None] == []
+    assert [pid for pid in known if processes.start_ticks(pid) is not None] == []
     assert not host.runtime(state="stopped")["changed"]

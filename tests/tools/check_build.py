@@ -42,8 +42,9 @@ def main() -> None:
         if stray or absent or links:
             raise SystemExit(f"{archive.name}: not wanted {stray[:5]}, absent {absent}, links {links[:5]}")
         target = Path(scratch) / "installed"
-        run("ansible-galaxy", "collection", "install", "--offline", "-p", str(target), str(archive))
+        # For the installation too: galaxy installs nothing where the checkout's own import tree already has the collection.
         where = {"ANSIBLE_COLLECTIONS_PATH": str(target)}
+        run("ansible-galaxy", "collection", "install", "--offline", "-p", str(target), str(archive), **where)
         documented = json.loads(run("ansible-doc", "-t", "module", "-j", "-l", "venom.llm", cwd=target, **where))
         modules = {f"venom.llm.{path.stem}" for path in (ROOT / "plugins/modules").glob("venom_*.py")}
         if set(documented) != modules:

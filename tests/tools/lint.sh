@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # All static checks. Each prints its own verdict; the first that fails ends the run.
 set -euo pipefail
+cd "$(dirname "$0")/../.."
+export ANSIBLE_COLLECTIONS_PATH=$PWD/collections
 
 step() { printf '\n== %s\n' "$1"; }
 

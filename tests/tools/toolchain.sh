@@ -11,6 +11,8 @@ venv=$1
 requirements=$2
 shift 2
 
+# The venv is never made from itself: the Makefile puts it first on PATH.
+PATH=$(printf '%s' "$PATH" | tr ':' '\n' | grep -vxF "$PWD/$venv/bin" | paste -sd:)
 min_python=${MIN_PYTHON:-10}
 
 say() { printf '%s\n' "$*" >&2; }

@@ -165,7 +165,7 @@ class ProcessSupervisor:
             told: set[int] = set()
             while True:
                 known.update(self._members())
-                known = {pid: ticks for pid, ticks in known.items() if files.process_start_ticks(pid) == ticks}
+                known = {pid: ticks for pid, ticks in known.items() if processes.start_ticks(pid) == ticks}
                 if not known:
                     return
                 if time.monotonic() > deadline:

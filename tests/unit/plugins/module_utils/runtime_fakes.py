@@ -14,7 +14,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.venom.llm.plugins.module_utils import control, files
+from ansible_collections.venom.llm.plugins.module_utils import control, files, processes
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry, FileRecord, snapshot_path
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef
@@ -40,7 +40,7 @@ def wait_until(true: t.Callable[[], t.Any], seconds: float = 20.0) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    return files.process_start_ticks(pid) is not None
+    return processes.start_ticks(pid) is not None
 
 
 class FakeHost:

@@ -104,10 +104,3 @@ def test_a_lock_is_not_taken_on_a_file_that_was_replaced(tmp_path: Path, monkeyp
     monkeypatch.setattr(files.fcntl, "flock", replace_once)
     with files.Lock(str(path), 5):
         assert files.read_json(str(path))["pid"] == os.getpid()
-
-
-def test_process_start_tells_the_living_from_the_dead() -> None:
-    assert files.process_start_ticks(os.getpid()) is not None
-    done = subprocess.Popen([sys.executable, "-c", ""])
-    done.wait()
-    assert files.process_start_ticks(done.pid) is None

@@ -94,3 +94,10 @@ def test_processes_that_are_gone_are_nothing() -> None:
     gone = 2**30
     assert processes.read_process(gone) is None and processes.command_line(gone) == [] and processes.environment(gone) == {}
     assert processes.unit_of(gone) is None and processes.memory_bytes([gone]) == 0 and processes.cpu_ticks([gone]) == {}
+
+
+def test_process_start_tells_the_living_from_the_dead() -> None:
+    assert processes.start_ticks(os.getpid()) is not None
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    assert processes.start_ticks(done.pid) is None

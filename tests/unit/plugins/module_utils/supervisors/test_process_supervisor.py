@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.venom.llm.plugins.module_utils import files, processes
+from ansible_collections.venom.llm.plugins.module_utils import processes
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.supervisors import base
 from ansible_collections.venom.llm.plugins.module_utils.supervisors.process import MARK, Command, ProcessSupervisor, Record, find_members
@@ -184,7 +184,7 @@ def test_a_stale_pid_file_is_never_obeyed(
     make: Make, bystander: subprocess.Popen[bytes], ticks: int, boot: str | None, active: str
 ) -> None:
     supervisor = make()
-    real = files.process_start_ticks(bystander.pid)
+    real = processes.start_ticks(bystander.pid)
     if real is None:
         raise AssertionError("the bystander does not live")
     os.makedirs(os.path.dirname(supervisor.pid_path))
