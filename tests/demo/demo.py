@@ -198,8 +198,8 @@ def show() -> None:
     narrate(second, BOREALIS)
 
     title("Done")
-    say("To install a real model from the real hub, change one line of the variables: name: google/gemma-2b-it, and drop venom_hf_endpoint.")
-    say("(That repository is gated: export HF_TOKEN first. It needs memory for the model; see inventories/fleet.)")
+    say("To serve a real model from the real hub, change the line with the name and leave venom_hf_endpoint out:")
+    say("  venom_models: [{name: HuggingFaceTB/SmolLM2-135M-Instruct, alias: smollm2}]    venom_active: {vllm: smollm2}")
     say("The server keeps running. `make demo-clean` stops it and leaves nothing.")
 
 
