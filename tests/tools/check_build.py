@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import typing as t
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +44,7 @@ def main() -> None:
             raise SystemExit(f"{archive.name}: not wanted {stray[:5]}, absent {absent}, links {links[:5]}")
         target = Path(scratch) / "installed"
         # For the installation too: galaxy installs nothing where the checkout's own import tree already has the collection.
-        where = {"ANSIBLE_COLLECTIONS_PATH": str(target)}
+        where: dict[str, t.Any] = {"ANSIBLE_COLLECTIONS_PATH": str(target)}
         run("ansible-galaxy", "collection", "install", "--offline", "-p", str(target), str(archive), **where)
         documented = json.loads(run("ansible-doc", "-t", "module", "-j", "-l", "venom.llm", cwd=target, **where))
         modules = {f"venom.llm.{path.stem}" for path in (ROOT / "plugins/modules").glob("venom_*.py")}
