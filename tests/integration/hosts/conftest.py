@@ -9,7 +9,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from operators import Operator
+from operators import TOKEN, Operator
 
 from lab.hosts import Lab
 from lab.hub import Hub
@@ -20,7 +20,6 @@ from lab.wheels import ensure as ensure_wheels
 STATE = CHECKOUT / ".lab" / "pytest"
 #: Where the hosts see the wheel folder.
 WHEELS = "/srv/wheels"
-TOKEN = "hf_0123456789abcdefghijklmnopqrstuvwx"
 
 #: The real vLLM in a size that a small machine serves: one GiB of KV cache, no compilation.
 SERVING = {

@@ -15,6 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
+#: The token that the hub of these tests knows.
+TOKEN = "hf_0123456789abcdefghijklmnopqrstuvwx"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from operators import Operator
+from operators import TOKEN, Operator
 
 from lab.hosts import Lab
 from lab.hub import Hub
@@ -36,7 +36,7 @@ def models_tree(lab: Lab) -> list[str]:
 REFUSALS: list[tuple[str, dict[str, t.Any], dict[str, t.Any]]] = [
     ("gated", GATED, {}),
     ("unauthorized", GATED, {"venom_hf_token": "hf_wrong"}),
-    ("not_found", {"name": "demo/nobody"}, {"venom_hf_token": "hf_0123456789abcdefghijklmnopqrstuvwx"}),
+    ("not_found", {"name": "demo/nobody"}, {"venom_hf_token": TOKEN}),
     ("revision_not_found", {**AURORA, "revision": "no-such-branch"}, {}),
     ("hub_unreachable", AURORA, {"venom_hf_endpoint": "http://127.0.0.1:9"}),
     ("quota_exceeded", AURORA, {"venom_models_max_disk_gb": 0.00001}),

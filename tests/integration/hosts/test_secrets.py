@@ -9,8 +9,7 @@ import json
 import subprocess
 
 import pytest
-from conftest import TOKEN
-from operators import Operator
+from operators import TOKEN, Operator
 
 from lab.hosts import Lab
 
