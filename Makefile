@@ -22,6 +22,7 @@ LAB_PACKAGES := \
   'ip:iproute2:the bridge of the lab' \
   'ssh:openssh-client:reaches the test hosts' \
   'git:git:lists the files to test' \
+  'shellcheck:shellcheck:reads the shell scripts in ansible-test sanity' \
   '/usr/lib/*/libnuma.so.1:libnuma1:the CPU build of vLLM loads it'
 
 .PHONY: help demo demo-clean test toolchain lint sanity units pytest molecule lab-up lab-down lab-clean bench build clean

@@ -8,10 +8,13 @@ modules that were imported without it, so it is set up first, on this checkout.
 """
 from __future__ import annotations
 
-import sys
+import importlib.util
 from pathlib import Path
 
-from ansible.plugins.loader import init_plugin_loader
+# Under ansible-test, which brings a loader of its own, tests of modules see nothing of Ansible but module_utils.
+if importlib.util.find_spec("ansible.plugins") is not None:
+    from ansible.plugins.loader import init_plugin_loader
+    from ansible.utils.collection_loader import AnsibleCollectionConfig
 
-if not any("AnsibleCollectionFinder" in type(finder).__name__ for finder in sys.meta_path):
-    init_plugin_loader([str(Path(__file__).resolve().parents[1] / "collections")])
+    if AnsibleCollectionConfig.collection_finder is None:
+        init_plugin_loader([str(Path(__file__).resolve().parents[1] / "collections")])

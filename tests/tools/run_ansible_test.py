@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "ansible-test"
 IMPORT_TREE = "collections/ansible_collections/"
 CANARY = "plugins/module_utils/canary.py"
+#: Lines of a verbose run that tell what was tested, in how many files, and what was found; the rest is pip and bookkeeping.
+TELLING = re.compile(r"Running |Checking |No tests applicable|All targets skipped|ERROR|WARNING|FATAL|See |[=]+ |.*(passed|failed)")
 
 
 def copy_collection(target: Path) -> int:
@@ -71,15 +73,16 @@ def interpreters(target: Path) -> str:
 
 
 def ansible_test(collection: Path, *arguments: str) -> tuple[int, str]:
-    """Run ansible-test in the copy; its output is shown as it comes and returned."""
+    """Run ansible-test in the copy. What tells something is shown as it comes; all of it is returned."""
     environment = dict(os.environ, HOME=str(CACHE / "home"), PYTHONPATH="", PIP_REQUIRE_VIRTUALENV="0", PATH=interpreters(CACHE / "bin"))
     command = [str(Path(sys.executable).with_name("ansible-test")), *arguments, "--color", "no"]
     with subprocess.Popen(command, cwd=collection, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         lines = []
         for line in process.stdout or []:
             lines.append(line)
-            sys.stdout.write(line)
-            sys.stdout.flush()
+            if TELLING.match(line):
+                sys.stdout.write(line)
+                sys.stdout.flush()
     return process.returncode, "".join(lines)
 
 
@@ -105,8 +108,9 @@ def sanity(collection: Path) -> None:
 def units(collection: Path) -> None:
     """The unit tests under ansible-test's own runner; the count comes from its JUnit report."""
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    code, dummy = ansible_test(collection, "units", "--python", python, "--requirements")
+    code, output = ansible_test(collection, "units", "--python", python)
     if code:
+        sys.stdout.write(output[-8000:])
         raise SystemExit(f"ansible-test units failed with status {code}")
     reports = list((collection / "tests/output/junit").glob("*.xml"))
     count = sum(int(suite.get("tests", "0")) for report in reports for suite in ElementTree.parse(report).iter("testsuite"))

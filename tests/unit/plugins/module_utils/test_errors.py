@@ -23,7 +23,7 @@ def test_an_error_says_wanted_found_and_what_to_do() -> None:
 
 def test_an_unknown_reason_code_is_a_defect_of_the_caller() -> None:
     with pytest.raises(ValueError, match="no_such_code"):
-        VenomError("no_such_code", wanted="", found="", todo="")
+        raise VenomError("no_such_code", wanted="", found="", todo="")
 
 
 def test_every_code_is_explained() -> None:
