@@ -12,8 +12,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
-import templating
 import yaml
+
+from ansible_collections.venom.llm.tests.unit.consistency import templating
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())

@@ -8,12 +8,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
-import templating
 import yaml
 
 from ansible_collections.venom.llm.plugins.module_utils import envfile
 from ansible_collections.venom.llm.plugins.module_utils.runtimes import vllm
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active
+from ansible_collections.venom.llm.tests.unit.consistency import templating
 
 ROOT = Path(__file__).resolve().parents[3]
 HOSTILE = [
