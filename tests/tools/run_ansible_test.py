@@ -98,6 +98,7 @@ def sanity(collection: Path) -> None:
     if ran - idle < 10 or not files:
         raise SystemExit(f"ansible-test sanity tested nothing: {ran} tests started, {idle} without a file, {files} plugin files")
     (collection / CANARY).write_text("import os\nprint( 'canary' )\nassert os\n", encoding="utf-8")
+    sys.stdout.write("A file with defects is planted: the next two failures are wanted\n")
     for test in ("pep8", "no-assert"):
         code, dummy = ansible_test(collection, "sanity", "--test", test, "--python", python, CANARY)
         if not code:
