@@ -93,6 +93,11 @@ def test_every_raised_reason_code_is_known() -> None:
     assert used - set(REASON_CODES) == set()
 
 
+def test_the_page_of_reason_codes_is_complete() -> None:
+    rows = [line.split(" | ") for line in (ROOT / "docs/reason-codes.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    assert {code.strip("| `"): text.rstrip("| ") for code, text in rows} == REASON_CODES
+
+
 @pytest.mark.parametrize("path", [path for path in BACKEND if path.name == "__init__.py"], ids=name_of)
 def test_packages_are_empty(path: Path) -> None:
     assert path.read_bytes() == b""
