@@ -14,6 +14,8 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/collections
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 LAB := $(BIN)/python -m lab
+# The labs that test runs make for themselves.
+TEST_LABS := .lab/molecule .lab/pytest .lab/runtime .lab/selftest .lab/selftest-other
 # program or file : Debian package that brings it : what it is for
 LAB_PACKAGES := \
   'mmdebstrap:mmdebstrap:builds the root of a test host' \
@@ -60,11 +62,15 @@ pytest: toolchain ## Unit, integration, lab and fault tests
 lab-up: toolchain ## Boot HOSTS systemd hosts (SUITE=bookworm, trixie or mixed) reachable over ssh
 	@$(LAB) up --hosts $(HOSTS) --suite $(SUITE)
 
-lab-down: ## Stop the lab and leave nothing
-	@$(LAB) down
+lab-down: ## Stop the lab, and what a test run that was killed has left of its own
+	@for state in $(TEST_LABS) .lab; do \
+	  if [ -d "$$state" ]; then VENOM_LAB_STATE="$(CURDIR)/$$state" $(LAB) down; fi; \
+	done
 
-lab-clean: lab-down ## The same, and the cached roots and wheels
+lab-clean: lab-down ## The same, and everything that tests keep between runs: roots, wheels, vLLM, releases of ansible-core
 	@$(LAB) clean
+	rm -rf "$(VENOM_LAB_CACHE)"/vllm-* "$(VENOM_LAB_CACHE)"/ansible-core-*
+	@rmdir "$(VENOM_LAB_CACHE)" 2>/dev/null || true
 
 bench: toolchain ## Print the cost of a no-op beside ansible.builtin.stat
 	$(BIN)/python tests/bench/noop.py
