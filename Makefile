@@ -13,7 +13,8 @@ export PYTHONPATH := $(CURDIR)/tests
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/collections
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-LAB := $(BIN)/python -m lab
+# The lab needs the standard library only, so it can be cleared away without the venv.
+LAB := $(or $(wildcard $(BIN)/python),python3) -m lab
 # The labs that test runs make for themselves.
 TEST_LABS := .lab/molecule .lab/pytest .lab/runtime .lab/selftest .lab/selftest-other
 # program or file : Debian package that brings it : what it is for
