@@ -22,7 +22,7 @@ MAX_CONFIG_BYTES = 64 * 1024 * 1024
 #: The limit of the safetensors format itself.
 MAX_HEADER_BYTES = 100 * 1000 * 1000
 
-#: Every capability of SPEC 5 with its type. Those that this version has no evidence for are null until they are declared.
+#: Every capability of a record with its type. Those that this version has no evidence for are null until they are declared.
 CAPABILITY_TYPES = {
     "architectures": "list",
     "has_chat_template": "bool",

@@ -204,7 +204,7 @@ class Entry:
         )
 
     def to_dict(self) -> dict[str, t.Any]:
-        """As JSON: the fields of SPEC 5, then whatever another version had added."""
+        """As JSON: the fields that every record has, then whatever another version had added."""
         known: dict[str, t.Any] = {
             "name": self.name,
             "provider": self.provider,

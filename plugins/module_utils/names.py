@@ -24,7 +24,7 @@ MAX_PATH_LENGTH = 1024
 MAX_SEGMENT_BYTES = 255
 
 PROVIDERS = ("huggingface", "ollama")
-#: The one runtime of each provider (SPEC 4).
+#: The one runtime of each provider.
 RUNTIME_OF_PROVIDER = {"huggingface": "vllm", "ollama": "ollama"}
 
 # ASCII is spelled out and the end is \Z: with \w and $ a Cyrillic letter or a trailing newline would pass.

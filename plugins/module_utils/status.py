@@ -116,7 +116,7 @@ def describe(
     completion_error: str | None = None,
     alert_percent: float = DEFAULT_ALERT_PERCENT,
 ) -> dict[str, t.Any]:
-    """The status as result keys (SPEC 6). ``completion`` and its error are of a real request, when one was made."""
+    """The status as result keys. ``completion`` and its error are of a real request, when one was made."""
     expected = Active(seen.committed.alias, seen.committed.path) if seen.committed else seen.active
     main_alerts, gpu_alerts = memory_alerts(memory, gpu, alert_percent)
     reason = _offline_reason(seen)

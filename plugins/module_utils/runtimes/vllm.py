@@ -22,7 +22,7 @@ PORT = "VENOM_VLLM_PORT"
 ARGS = "VENOM_VLLM_ARGS"
 MODEL_PATH = "VENOM_VLLM_MODEL_PATH"
 SERVED_NAME = "VENOM_VLLM_SERVED_NAME"
-#: The name under which other programs of the host know the active model (SPEC 6).
+#: The name under which other programs of the host know the active model.
 LLM_MODEL_NAME = "LLM_MODEL_NAME"
 
 _PROOF_PROMPT = "Hello"

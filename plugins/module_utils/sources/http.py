@@ -23,7 +23,7 @@ _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 PUBLIC_HUB = "https://huggingface.co"
-#: The public hub sends to its CDN and its Xet bridge, all below these two domains (SPEC 4, Xet).
+#: The public hub sends to its CDN and its Xet bridge, all below these two domains.
 _PUBLIC_DOMAINS = ("huggingface.co", "hf.co")
 
 Origin = tuple[str, str, int]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import TransientError
 
-#: Statuses that another try may cure; 5xx comes on top (SPEC 4, Retry).
+#: Statuses that another try may cure; 5xx comes on top.
 TRANSIENT_STATUSES = frozenset((408, 425, 429))
 
 T = t.TypeVar("T")
