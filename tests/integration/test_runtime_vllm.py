@@ -128,7 +128,7 @@ def test_a_real_vllm_from_nothing_to_stopped(host: Host) -> None:
     first = host.runtime(state="active", model="lab/alpha")
     assert first["changed"], first
     assert first["status"]["status"] == "online" and first["status"]["alias_ok"]
-    assert first["status"]["served_models"] == ["alpha"] and "Alpha speaks" in first["status"]["completion"]["text"]
+    assert first["status"]["served_models"] == ["lab/alpha"] and "Alpha speaks" in first["status"]["completion"]["text"]
     assert first["status"]["memory_mb"] > 100 and len(first["status"]["pids"]) > 1
     assert first["diff"]["after"]["model"] == "lab/alpha"
 

@@ -28,6 +28,15 @@ hf = pytest.importorskip("huggingface_hub")
 TOKENS = {"hf_reader": "reader", "hf_stranger": "stranger"}
 
 
+@pytest.fixture(autouse=True)
+def plain_client() -> None:
+    """huggingface_hub as it comes: other tests of the session give its one HTTP client rules of their own."""
+    from huggingface_hub import set_client_factory
+    from huggingface_hub.utils import _http
+
+    set_client_factory(_http.default_client_factory)
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A model folder with a few more files than a listing page has."""
