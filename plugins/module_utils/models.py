@@ -36,6 +36,9 @@ class ModuleContext(t.Protocol):
     def warn(self, text: str) -> None:
         """Show one sentence to the operator."""
 
+    def report(self, message: str, done: int | None = None, total: int | None = None) -> None:
+        """Tell whoever waits what is being done, in bytes where they are known. Most callers show nothing of it."""
+
     def has_library(self, name: str = "huggingface_hub") -> bool:
         """Whether the running interpreter has a library."""
 
@@ -86,8 +89,8 @@ def _twice(request: Request, found: str) -> VenomError:
     )
 
 
-def run_models(params: Params, context: ModuleContext) -> dict[str, t.Any]:
-    """Bring the models into the wanted state. The result is the module's, with ``changed`` and ``diff``."""
+def run_if_unchanged(params: Params, context: ModuleContext) -> dict[str, t.Any] | None:
+    """The result, where the host alone can tell that nothing is to be done; else None, and nothing was done."""
     started = time.monotonic()
     check_bounds(params)
     requests = parse_requests(params)
@@ -95,6 +98,18 @@ def run_models(params: Params, context: ModuleContext) -> dict[str, t.Any]:
     answers = _ask_host(requests, manifest, params)
     if all(answer.step is not None and answer.step.action == KEEP for answer in answers):
         return _result(context, manifest, [answer.step for answer in answers if answer.step], None, started)
+    return None
+
+
+def run_models(params: Params, context: ModuleContext) -> dict[str, t.Any]:
+    """Bring the models into the wanted state. The result is the module's, with ``changed`` and ``diff``."""
+    unchanged = run_if_unchanged(params, context)
+    if unchanged is not None:
+        return unchanged
+    started = time.monotonic()
+    requests = parse_requests(params)
+    manifest = Manifest.load(params["models_dir"])
+    answers = _ask_host(requests, manifest, params)
     needs_hub = any(answer.step is None for answer in answers)
     if needs_hub and context.check_mode and not context.has_library() and not os.access(params["backend_python"], os.X_OK):
         return _unknown_plan(context, manifest, requests, answers, started)

@@ -34,6 +34,9 @@ class Context:
         """Show one sentence to the operator beside the result."""
         self._module.warn(text)
 
+    def report(self, message: str, done: int | None = None, total: int | None = None) -> None:
+        """A module cannot speak before it ends, so nobody hears this."""
+
     def has_library(self, name: str = "huggingface_hub") -> bool:
         """Whether the running interpreter could import the library; nothing is imported."""
         return importlib.util.find_spec(name) is not None

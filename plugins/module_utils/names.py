@@ -24,6 +24,8 @@ MAX_PATH_LENGTH = 1024
 MAX_SEGMENT_BYTES = 255
 
 PROVIDERS = ("huggingface", "ollama")
+#: What Ollama fills in where a name leaves it out (types/model/name.go of Ollama).
+OLLAMA_HOST, OLLAMA_NAMESPACE, OLLAMA_TAG = "registry.ollama.ai", "library", "latest"
 #: The one runtime of each provider.
 RUNTIME_OF_PROVIDER = {"huggingface": "vllm", "ollama": "ollama"}
 
@@ -104,8 +106,23 @@ class ModelRef:
 
     @property
     def key(self) -> str:
-        """The one spelling that identifies the model in records, for example ``huggingface:google/gemma-2b-it``."""
-        return f"{self.provider}:{self}"
+        """The one spelling that identifies the model in records, for example ``huggingface:google/gemma-2b-it``.
+
+        Ollama takes names in any case for the one that exists, so there case does not count.
+        """
+        return f"{self.provider}:{self}" if self.provider == "huggingface" else f"{self.provider}:{str(self).lower()}"
+
+    @property
+    def host(self) -> str:
+        """The registry that an Ollama name means, the default one included."""
+        parts = self.name.split("/")
+        return parts[0] if len(parts) == 3 else OLLAMA_HOST
+
+    @property
+    def repository(self) -> str:
+        """Namespace and model of an Ollama name, ``library/phi3`` for ``phi3:mini``."""
+        parts = self.name.split("/")[-2:]
+        return "/".join(parts if len(parts) == 2 else [OLLAMA_NAMESPACE, *parts])
 
     def folder(self, commit: str) -> str:
         """Name of the snapshot folder. It reads back unambiguously: no repository name contains '--' or '@'."""
@@ -151,13 +168,21 @@ def _parse_tagged(text: str) -> ModelRef:
     name, separator, tag = text.partition(":")
     if "/" in tag:
         _refuse("Ollama name", text, "':' separates the tag, which has no '/'")
-    tag = tag if separator else "latest"
+    tag = tag if separator else OLLAMA_TAG
     if not _TAG.match(tag):
         _refuse("Ollama name", text, "the tag is empty, too long or begins with '.' or '-'")
-    for segment in name.split("/"):
+    parts = name.split("/")
+    if len(parts) > 3:
+        _refuse("Ollama name", text, "it has more than three parts", "use model, namespace/model or host/namespace/model")
+    for segment in parts:
         if not segment or segment[0] in ".-":
             _refuse("Ollama name", text, "its parts do not begin with '.' or '-'")
-    return ModelRef(name=name, provider="ollama", tag=tag)
+    # The short form is the one that Ollama itself shows, so 'registry.ollama.ai/library/phi3' is 'phi3'.
+    if len(parts) == 3 and parts[0].lower() == OLLAMA_HOST:
+        parts = parts[1:]
+    if len(parts) == 2 and parts[0].lower() == OLLAMA_NAMESPACE:
+        parts = parts[1:]
+    return ModelRef(name="/".join(parts), provider="ollama", tag=tag)
 
 
 def runtime_for(ref: ModelRef, runtime: str = "auto") -> str:

@@ -30,6 +30,9 @@ class FakeContext:
         """Keep the warning."""
         self.warnings.append(text)
 
+    def report(self, message: str, done: int | None = None, total: int | None = None) -> None:
+        """Nobody waits here."""
+
     def has_library(self, name: str = "huggingface_hub") -> bool:
         """Whether this interpreter has the library."""
         return importlib.util.find_spec(name) is not None

@@ -8,17 +8,22 @@ import fnmatch
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
 
 
 class TransientError(Exception):
-    """A failure that another try may cure. ``retry_after`` is the wait in seconds that the server asked for."""
+    """A failure that another try may cure. ``retry_after`` is the wait in seconds that the server asked for.
 
-    def __init__(self, cause: str, status: int | None = None, retry_after: float | None = None) -> None:
+    ``final`` is the error to raise when no try cured it, where that is not the usual one of an unreachable source.
+    """
+
+    def __init__(self, cause: str, status: int | None = None, retry_after: float | None = None, final: VenomError | None = None) -> None:
         super().__init__(cause)
         self.cause = cause
         self.status = status
         self.retry_after = retry_after
+        self.final = final
 
 
 @dataclass(frozen=True)
@@ -39,16 +44,27 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """A model resolved to one commit, with every file that belongs to the answer."""
+    """A model resolved to one commit, with every file that belongs to the answer.
+
+    ``manifest`` are the bytes of a registry's manifest, whose SHA-256 is the revision; other sources have none.
+    """
 
     ref: ModelRef
     revision: str
     requested_revision: str
     files: tuple[RemoteFile, ...]
+    manifest: bytes | None = None
 
 
 class Stream(t.Protocol):
-    """Bytes in chunks. ``abort`` may be called from another thread and ends a read that waits."""
+    """Bytes in chunks. ``abort`` may be called from another thread and ends a read that waits.
+
+    ``offset`` is where the bytes begin in the file: what was asked for, or 0 where the source ignores ranges. ``identity`` tells two
+    versions of a file apart (origin and strong ETag), None where the source says nothing.
+    """
+
+    offset: int
+    identity: str | None
 
     def __iter__(self) -> t.Iterator[bytes]:
         """The chunks. Raises ``TransientError`` when the line breaks or stalls."""
@@ -69,8 +85,8 @@ class Source(t.Protocol):
     def resolve(self, ref: ModelRef, revision: str, include: t.Sequence[str], exclude: t.Sequence[str]) -> ModelPlan:
         """Every file of a revision that the patterns choose. Raises ``VenomError``."""
 
-    def open(self, file: RemoteFile, offset: int = 0) -> Stream:
-        """The bytes of a file from an offset on. Raises ``TransientError`` or ``VenomError``."""
+    def open(self, file: RemoteFile, offset: int = 0, length: int | None = None) -> Stream:
+        """The bytes of a file from an offset on, ``length`` of them or all. Raises ``TransientError`` or ``VenomError``."""
 
 
 def is_wanted(path: str, include: t.Sequence[str], exclude: t.Sequence[str]) -> bool:

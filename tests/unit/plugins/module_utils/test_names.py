@@ -28,7 +28,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
         ("gpt2", "huggingface", "huggingface:gpt2"),
         ("phi3:mini", "auto", "ollama:phi3:mini"),
         ("phi3", "auto", "ollama:phi3:latest"),
-        ("library/phi3", "ollama", "ollama:library/phi3:latest"),
+        ("library/phi3", "ollama", "ollama:phi3:latest"),
         ("a_b/c.d-e_f", "auto", "huggingface:a_b/c.d-e_f"),
     ],
 )
