@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_image_commands(commands)
     _add_lab_commands(commands)
     _add_host_commands(commands)
-    for neighbour in ("lab.hub.cli", "lab.models.cli"):
+    for neighbour in ("lab.hub.cli", "lab.registry.cli", "lab.ollama.cli", "lab.models.cli"):
         _add_from(neighbour, commands)
     return parser
 

@@ -10,7 +10,7 @@ import itertools
 import re
 import typing as t
 import urllib.parse
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from lab.hub import access
 from lab.hub.listing import BAIT
@@ -19,15 +19,17 @@ from lab.hub.wire import Answer, FileSlice, HubError, Request
 
 if t.TYPE_CHECKING:
     from lab.hub.server import Hub
+    from lab.hub.site import Site
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
 _etags = itertools.count(1)
 
 
-def _etag(hub: Hub, request: Request, file: HubFile) -> str:
-    fault = hub.faults.take(request, "etag")
+def etag_of(site: Site, request: Request, etag: str) -> str:
+    """The ETag that a file has, in quotes, or what a fault makes of it."""
+    fault = site.faults.take(request, "etag")
     if fault is None:
-        return f'"{file.etag}"'
+        return f'"{etag}"'
     return f'"{fault.value}"' if fault.value else f'"{hashlib.sha256(str(next(_etags)).encode()).hexdigest()}"'
 
 
@@ -47,39 +49,40 @@ def span(text: str, size: int) -> tuple[int, int] | None:
     return (start, end - start + 1) if start < size else None
 
 
-def _file(hub: Hub, request: Request, file: HubFile, headers: dict[str, str]) -> Answer:
+def serve_file(site: Site, request: Request, path: Path, size: int, etag: str, headers: t.Mapping[str, str]) -> Answer:
     """The file or the part of it that Range asks for, with If-Range and If-None-Match."""
-    etag = _etag(hub, request, file)
+    etag = etag_of(site, request, etag)
     headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes", "ETag": etag, **headers}
-    whole = Answer(200, headers, FileSlice(file.source, 0, file.size), content=True)
+    whole = Answer(200, headers, FileSlice(path, 0, size), content=True)
     if etag in [item.strip() for item in (request.headers.get("If-None-Match") or "").split(",")]:
         return Answer(304, {"ETag": etag})
     wanted = request.headers.get("Range")
     condition = request.headers.get("If-Range")
     if wanted is None or request.method != "GET" or (condition is not None and condition != etag):
         return whole
-    if hub.faults.take(request, "ignore_range"):
+    if site.faults.take(request, "ignore_range"):
         return whole
     try:
-        part = span(wanted, file.size)
+        part = span(wanted, size)
     except ValueError:
         return whole
     if part is None:
-        return Answer(416, {"Content-Range": f"bytes */{file.size}", "ETag": etag})
+        return Answer(416, {"Content-Range": f"bytes */{size}", "ETag": etag})
     start, length = part
-    headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{file.size}"
-    return Answer(206, headers, FileSlice(file.source, start, length), content=True)
+    headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
+    return Answer(206, headers, FileSlice(path, start, length), content=True)
 
 
-def signature(hub: Hub, path: str) -> str:
-    """The signature of a link into the LFS store; ``Hub.expire_links`` makes all earlier ones invalid."""
-    return hmac.new(hub.link_secret, path.encode(), "sha256").hexdigest()[:32]
+def signature(site: Site, path: str) -> str:
+    """The signature of a link to a large file; ``Site.expire_links`` makes all earlier ones invalid."""
+    return hmac.new(site.link_secret, path.encode(), "sha256").hexdigest()[:32]
 
 
 def small(hub: Hub, request: Request, file: HubFile, headers: dict[str, str]) -> Answer:
     """A file that is not in the LFS store."""
     quoted = urllib.parse.quote(PurePosixPath(file.path).name)
-    return _file(hub, request, file, {**headers, "Content-Disposition": f"inline; filename*=UTF-8''{quoted}; filename=\"{quoted}\";"})
+    headers = {**headers, "Content-Disposition": f"inline; filename*=UTF-8''{quoted}; filename=\"{quoted}\";"}
+    return serve_file(hub, request, file.source, file.size, file.etag, headers)
 
 
 def cached(hub: Hub, request: Request) -> Answer:
@@ -111,13 +114,13 @@ def resolve(hub: Hub, request: Request) -> Answer:
     if not file.lfs:
         if hub.resolve_cache:
             location = "/api/resolve-cache/models/" + urllib.parse.quote(f"{repo_id}/{commit.id}/{path}")
-            headers.update({"Location": location, "X-Linked-Etag": _etag(hub, request, file), "X-Linked-Size": str(file.size)})
+            headers.update({"Location": location, "X-Linked-Etag": etag_of(hub, request, file.etag), "X-Linked-Size": str(file.size)})
             return Answer(307, headers, f"Temporary Redirect. Redirecting to {location}".encode())
         return small(hub, request, file, headers)
     link = f"/lfs/{repo_id}/{file.sha256}/{name}"
     quoted = urllib.parse.quote(link)
     location = f"{hub.cdn_url or request.base_url}{quoted}?X-Lab-Signature={signature(hub, link)}"
-    headers.update({"Location": location, "X-Linked-Etag": _etag(hub, request, file), "X-Linked-Size": str(file.size)})
+    headers.update({"Location": location, "X-Linked-Etag": etag_of(hub, request, file.etag), "X-Linked-Size": str(file.size)})
     return Answer(302, {**headers, "Accept-Ranges": "bytes", "Content-Type": "text/plain"}, f"Found. Redirecting to {location}".encode())
 
 
@@ -127,4 +130,4 @@ def lfs(hub: Hub, request: Request) -> Answer:
     file = hub.store.lfs_files.get((repo_id, sha256))
     if file is None or not hmac.compare_digest(request.option("X-Lab-Signature"), signature(hub, request.path)):
         return Answer(403, {"Content-Type": "application/xml"}, b"<Error><Code>AccessDenied</Code></Error>")
-    return _file(hub, request, file, {})
+    return serve_file(hub, request, file.source, file.size, file.etag, {})

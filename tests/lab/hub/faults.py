@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the venom.llm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults that the hub plays on demand. The table in README.md says what each kind does; ``STANDING`` kinds stay until removed."""
+"""Faults that a hub or a registry plays on demand. The table in README.md says what each kind does; ``STANDING`` kinds stay until removed."""
 from __future__ import annotations
 
 import fnmatch
@@ -16,14 +16,18 @@ KINDS = {
     "status": "answer with a status (and Retry-After, X-Error-Code, message) instead",
     "gated": "answer 403 with X-Error-Code GatedRepo instead",
     "redirect": "answer 302 to location instead; {path} in it becomes the path asked for",
+    "drop": "end the connection before an answer, with FIN or RST",
     "hang": "wait for seconds, before the headers or after so many bytes of the body, then go on",
     "cut": "end the connection after so many bytes of the body, with FIN or RST",
     "flip": "invert the byte at an offset of the file",
     "slow": "send the body at rate bytes a second",
     "length": "announce a Content-Length that is wrong by delta",
+    "content_range": "tell a Content-Range that is wrong by delta: see RANGES",
+    "gzip": "send the body compressed, with Content-Encoding: gzip, whether that was asked for or not",
     "ignore_range": "answer a Range request with 200 and the whole file",
     "etag": "give a new ETag each time, or value",
-    "listing": "lie in listings: see WHAT",
+    "listing": "lie in listings of a hub: see WHAT",
+    "manifest": "answer a manifest of a registry with value instead: see MANIFESTS",
 }
 #: What a listing fault may do; ``file`` is a pattern of paths, ``value`` the lie.
 WHAT = {
@@ -35,6 +39,19 @@ WHAT = {
     "empty": "no files at all",
     "add": "files of the given names are there, too",
     "hostile": "files of all HOSTILE_NAMES are there, too",
+}
+#: What a content_range fault may do.
+RANGES = {
+    "start": "first and last byte are delta later",
+    "end": "the last byte is delta later",
+    "total": "the whole is delta larger",
+    "drop": "the header is missing",
+}
+#: What Docker-Content-Digest says beside a false manifest.
+MANIFESTS = {
+    "": "nothing: the header is missing",
+    "false": "the digest of what is sent",
+    "true": "the digest of the true manifest",
 }
 STANDING = frozenset({"gated", "redirect", "slow", "etag", "listing"})
 #: Names that no careful client writes to disk.
@@ -77,6 +94,8 @@ class Fault:
     retry_after: str | float | None = None
     error_code: str = ""
     message: str = "fault on demand"
+    body: str | None = None
+    headers: t.Mapping[str, str] = field(default_factory=dict)
     location: str = ""
     when: str = "headers"
     seconds: float = 30.0
@@ -96,6 +115,11 @@ class Fault:
             raise ValueError(f"no fault kind {self.kind!r}; there are {', '.join(KINDS)}")
         if self.kind == "listing" and self.what not in WHAT:
             raise ValueError(f"a listing fault cannot do {self.what!r}, but {', '.join(WHAT)}")
+        if self.kind == "content_range":
+            self.what = self.what or "start"
+        for kind, known in (("content_range", RANGES), ("manifest", MANIFESTS)):
+            if self.kind == kind and self.what not in known:
+                raise ValueError(f"a {kind} fault cannot do {self.what!r}, but {', '.join(known)}")
         if self.how not in ("fin", "rst") or self.when not in ("headers", "body"):
             raise ValueError("how is fin or rst, when is headers or body")
         if self.times == 0:
@@ -123,7 +147,7 @@ class Fault:
 
 
 class FaultPlan:
-    """The faults of a hub, in order of arrival; thread-safe."""
+    """The faults of a site, in order of arrival; thread-safe."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the venom.llm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The request log of the hub: what was asked, what was answered, and never a token."""
+"""The request log of a hub or a registry: what was asked, what was answered, and never a token."""
 from __future__ import annotations
 
 import fnmatch
@@ -31,6 +31,7 @@ class LogEntry:
     query: str = ""
     range: str | None = None
     authorization: str | None = None
+    scheme: str | None = None
     user: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     status: int = 0
@@ -51,7 +52,7 @@ class RequestLog:
         self._lock = threading.Lock()
 
     def hash(self, secret: str) -> str:
-        """The salted hash under which a token or an authorization header appears; the salt lives as long as the hub."""
+        """The salted hash under which a token or an authorization header appears; the salt lives as long as the log."""
         return hashlib.sha256(self._salt + secret.encode()).hexdigest()[:16]
 
     def begin(self, listener: str, method: str, path: str, query: str, headers: t.Mapping[str, str], when: float) -> LogEntry:
@@ -64,6 +65,7 @@ class RequestLog:
             self._number += 1
             entry = LogEntry(self._number, when, listener, method, path, query, plain.get("range"), headers=shown)
             entry.authorization = self.hash(token) if token else None
+            entry.scheme = secret.split(" ", 1)[0] if secret and " " in secret else None
             self._entries.append(entry)
         return entry
 
@@ -88,6 +90,10 @@ class RequestLog:
             and fnmatch.fnmatchcase(entry.method, method)
             and fnmatch.fnmatchcase(entry.listener, listener)
         ]
+
+    def sent(self, path: str = "*", method: str = "*", listener: str = "*", since: int = 0) -> int:
+        """Body bytes that left in answer to the requests that fit, those in progress included."""
+        return sum(entry.sent for entry in self.entries(path, method, listener, since))
 
     def clear(self) -> None:
         """Forget all entries; numbers go on."""

@@ -86,12 +86,19 @@ class Answer:
         return self.body.length if isinstance(self.body, FileSlice) else len(self.body)
 
 
-class HubError(Exception):
+class Refusal(Exception):
+    """An answer that ends the work on a request."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"HTTP {answer.status}")
+        self.answer = answer
+
+
+class HubError(Refusal):
     """An answer that ends the work on a request: status, the code and the text that the Hub puts into headers."""
 
     def __init__(self, status: int, message: str, code: str = "", **headers: str) -> None:
-        super().__init__(message)
-        self.answer = error(status, message, code)
+        super().__init__(error(status, message, code))
         self.answer.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
 
 

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from lab.models.hostile import HOSTILE_KINDS, hostile
+from lab.models.ollama import ollama_layers
 from lab.models.tiny_gguf import gguf
 from lab.models.tiny_llama import DEFAULT_REPLY, llama
 
-__all__ = ["DEFAULT_REPLY", "HOSTILE_KINDS", "gguf", "hostile", "llama"]
+__all__ = ["DEFAULT_REPLY", "HOSTILE_KINDS", "gguf", "hostile", "llama", "ollama_layers"]

@@ -18,7 +18,8 @@ from lab.models import tokenizer as tok
 ALIGNMENT = 32
 #: GGUF value types by what Python value they hold.
 _UINT32, _FLOAT32, _STRING, _ARRAY, _INT32 = 4, 6, 8, 9, 5
-_F32 = 0
+_F32, _I8 = 0, 24
+_BLOCK = 1 << 20
 
 
 def _string(text: str) -> bytes:
@@ -68,6 +69,13 @@ def _metadata(name: str, architecture: str, context: int, template: str | None) 
     return fields
 
 
+def _pad(stream: t.BinaryIO, size: int, source: random.Random) -> None:
+    """Write so many bytes: one random block over and over, each with its number in front, so that no two are alike."""
+    block = source.getrandbits(8 * (_BLOCK - 8)).to_bytes(_BLOCK - 8, "little") if size else b""
+    for start in range(0, size, _BLOCK):
+        stream.write((struct.pack("<Q", start) + block)[: size - start])
+
+
 def gguf(
     folder: str | Path,
     *,
@@ -78,8 +86,12 @@ def gguf(
     system_role: bool = True,
     chat_template: str | None = None,
     seed: str = "",
+    pad_mb: float = 0,
 ) -> Path:
-    """Write ``<name>.gguf`` and a README.md; return the folder. ``chat_template=''`` leaves the template out."""
+    """Write ``<name>.gguf`` and a README.md; return the folder. ``chat_template=''`` leaves the template out.
+
+    ``pad_mb`` adds a tensor of so many MB (10**6 bytes) that means nothing and does not compress.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     template = tok.chat_template(system_role) if chat_template is None else chat_template
@@ -92,10 +104,16 @@ def gguf(
         infos += _string(tensor) + struct.pack(f"<I{len(shape)}Q", len(shape), *shape) + struct.pack("<IQ", _F32, len(data))
         count = shape[0] * (shape[1] if len(shape) > 1 else 1)
         data += struct.pack(f"<{count}f", *(source.choice((-1.0, 1.0)) for dummy in range(count)))
-    head = struct.pack("<4sIQQ", b"GGUF", 3, len(shapes), len(fields))
+    padding = int(pad_mb * 1e6)
+    if padding:
+        data += b"\0" * (-len(data) % ALIGNMENT)
+        infos += _string("pad.weight") + struct.pack("<IQIQ", 1, padding, _I8, len(data))
+    head = struct.pack("<4sIQQ", b"GGUF", 3, len(shapes) + bool(padding), len(fields))
     head += b"".join(_string(key) + _value(value) for key, value in fields.items()) + infos
     path = folder / (file_name or f"{name}.gguf")
-    path.write_bytes(head + b"\0" * (-len(head) % ALIGNMENT) + data)
+    with open(path, "wb") as stream:
+        stream.write(head + b"\0" * (-len(head) % ALIGNMENT) + data)
+        _pad(stream, padding, source)
     os.chmod(path, 0o644)
     readme = folder / "README.md"
     readme.write_bytes(f"---\nlicense: apache-2.0\ntags:\n- gguf\n---\n\n# {name}\n\nA GGUF file made for tests.\n".encode())
