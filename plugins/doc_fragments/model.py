@@ -68,7 +68,7 @@ options:
     version_added: 0.1.0
   max_parallel:
     description:
-      - Files fetched at once, 1 to 64.
+      - Streams at once, 1 to 64. Large files are fetched in several ranges side by side when there are fewer files than streams.
     type: int
     default: 8
     version_added: 0.1.0
@@ -103,5 +103,91 @@ options:
       - Install a repository that has program files, or a configuration with C(auto_map), which makes runtimes load them.
     type: bool
     default: false
+    version_added: 0.1.0
+  deadline:
+    description:
+      - Seconds after which the fetching of this call stops with C(deadline_exceeded). What has arrived is kept, so that the next run
+        goes on from there. V(0) means no limit.
+    type: float
+    default: 0.0
+    version_added: 0.1.0
+  bandwidth_limit:
+    description:
+      - Most bytes a second over all streams of this call, such as V(50M) or V(10MiB/s). C(k), C(M) and C(G) are powers of 1000, C(Ki),
+        C(Mi) and C(Gi) powers of 1024. No limit when it is left out.
+    type: str
+    version_added: 0.1.0
+  verify:
+    description:
+      - With V(quick) what is installed already is compared by size, time and inode, which reads nothing.
+      - With V(full) every byte of it is hashed again, as O(state=verified) does.
+      - Whatever is fetched is always verified.
+    type: str
+    choices: [quick, full]
+    default: quick
+    version_added: 0.1.0
+"""
+
+    OLLAMA = r"""
+options:
+  registry:
+    description:
+      - Registry that Ollama models come from, as a URL or as C(host[:port]), which means https.
+      - Only a URL that begins with C(http://) allows plain http.
+      - A model whose name has a registry of its own, such as C(hf.co/owner/name), comes from there.
+      - Redirects may lead to hosts of this URL, to those of O(allowed_hosts), and, for the public registry, to its storage under
+        C(ollama.ai), C(ollama.com) and C(r2.cloudflarestorage.com).
+    type: str
+    default: https://registry.ollama.ai
+    version_added: 0.1.0
+  registry_username:
+    description:
+      - Account for O(registry), for basic authentication and for its token service. Neither is ever sent to another host.
+      - With O(ollama_method=api) and O(ollama_method=cli) the Ollama server fetches by itself, without any of these credentials.
+    type: str
+    version_added: 0.1.0
+  registry_password:
+    description:
+      - Password of O(registry_username).
+    type: str
+    version_added: 0.1.0
+  registry_password_file:
+    description:
+      - File on the managed host that holds the password.
+    type: path
+    version_added: 0.1.0
+  registry_token:
+    description:
+      - Bearer token for O(registry), instead of an account.
+    type: str
+    version_added: 0.1.0
+  ollama_method:
+    description:
+      - How Ollama models get onto the host.
+      - V(store) writes verified layers and then the manifest into O(ollama_models_dir), with the owner and modes of that folder, beside
+        a running or a stopped server. Only this method resumes, pins and repairs.
+      - V(api) lets the server at O(ollama_url) pull, and compares its digest with the registry's afterwards.
+      - V(cli) lets the C(ollama) command do the same.
+      - V(auto) takes the store where it is on this host and writable, else the server, else the command.
+    type: str
+    choices: [auto, store, api, cli]
+    default: auto
+    version_added: 0.1.0
+  ollama_url:
+    description:
+      - URL of the Ollama server.
+    type: str
+    default: http://127.0.0.1:11434
+    version_added: 0.1.0
+  ollama_models_dir:
+    description:
+      - The server's C(OLLAMA_MODELS) on the managed host.
+    type: path
+    default: /var/lib/ollama/models
+    version_added: 0.1.0
+  ollama_owner:
+    description:
+      - Account that a store which is not there yet is made for. An existing store keeps its owner.
+    type: str
     version_added: 0.1.0
 """

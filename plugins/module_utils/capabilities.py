@@ -9,18 +9,15 @@ chat templates), ``model_max_length`` in tokenizer_config.json, tensors and shap
 """
 from __future__ import annotations
 
-import json
 import os
-import struct
 import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.venom.llm.plugins.module_utils.files import read_json, safe_join
+from ansible_collections.venom.llm.plugins.module_utils.safetensors_header import count_elements, read_safetensors_header
 
 #: A configuration above this many bytes is not read.
 MAX_CONFIG_BYTES = 64 * 1024 * 1024
-#: The limit of the safetensors format itself.
-MAX_HEADER_BYTES = 100 * 1000 * 1000
 
 #: Every capability of a record with its type. Those that this version has no evidence for are null until they are declared.
 CAPABILITY_TYPES = {
@@ -126,49 +123,5 @@ def count_parameters(snapshot: str, paths: t.Sequence[str]) -> int | None:
             return None
         for name, tensor in header.items():
             if name != "__metadata__":
-                elements = 1
-                for length in tensor["shape"]:
-                    elements *= length
-                total += elements
+                total += count_elements(tensor["shape"])
     return total if weights else None
-
-
-def read_safetensors_header(path: str) -> dict[str, t.Any]:
-    """The header of a safetensors file, checked against the file's length.
-
-    8 bytes of little-endian length, that many bytes of JSON, then the tensors' bytes without a hole. Raises ``ValueError`` for
-    anything else, ``OSError``.
-    """
-    size = os.path.getsize(path)
-    with open(path, "rb") as stream:
-        prefix = stream.read(8)
-        if len(prefix) < 8:
-            raise ValueError("it is shorter than its header's length field")
-        (length,) = struct.unpack("<Q", prefix)
-        if length > MAX_HEADER_BYTES or 8 + length > size:
-            raise ValueError(f"its header would be {length} bytes long")
-        try:
-            header = json.loads(stream.read(length).decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"its header is not JSON ({error})") from error
-    if not isinstance(header, dict):
-        raise ValueError("its header is not an object")
-    end = 0
-    for name, tensor in header.items():
-        if name == "__metadata__":
-            continue
-        end = max(end, _check_tensor(name, tensor))
-    if 8 + length + end != size:
-        raise ValueError(f"its tensors end at byte {8 + length + end} of {size}")
-    return header
-
-
-def _check_tensor(name: str, tensor: t.Any) -> int:
-    shape = tensor.get("shape") if isinstance(tensor, dict) else None
-    offsets = tensor.get("data_offsets") if isinstance(tensor, dict) else None
-    for numbers in (shape, offsets):
-        if not isinstance(numbers, list) or not all(isinstance(number, int) and number >= 0 for number in numbers):
-            raise ValueError(f"its tensor {ascii(name)} has no proper shape or offsets")
-    if offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise ValueError(f"its tensor {ascii(name)} has no proper offsets")
-    return int(offsets[1])

@@ -80,6 +80,9 @@ def _file_record(root: str, path: str, digests: t.Mapping[int, Digest]) -> FileR
 
 def describe(entry: Entry, declared: t.Mapping[str, t.Any]) -> Entry:
     """The entry with what its published files and its operator say about it."""
+    if entry.provider == "ollama":
+        # Its facts come from the model's config layer when it is installed; here only the operator has something to add.
+        return entry.replace(capabilities=Facts().capabilities(declared))
     facts: Facts = read_facts(entry.local_path, [record.path for record in entry.files])
     return entry.replace(
         display_name=entry.display_name or entry.name.rpartition("/")[2],

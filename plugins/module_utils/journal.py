@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import time
 import typing as t
@@ -23,6 +24,8 @@ from ansible_collections.venom.llm.plugins.module_utils.processes import start_t
 KEEP = 100
 #: Seconds between two writes of progress; the last one is always written.
 PROGRESS_INTERVAL = 1.0
+#: Seconds over which the rate is smoothed: one slow second hardly shows, five do.
+RATE_SECONDS = 5.0
 
 STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
 _UNFINISHED = ("pending", "in_progress")
@@ -35,6 +38,8 @@ class Operation:
         self._folder = folder
         self._clock = clock
         self._written_at: float | None = None
+        #: Time and bytes at the last look at the rate.
+        self._sample: tuple[float, int] | None = None
         now = time.time()
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now))
         self.record: dict[str, t.Any] = {
@@ -46,6 +51,7 @@ class Operation:
             "progress": 0.0,
             "bytes": 0,
             "bytes_total": None,
+            "bytes_per_second": None,
             "message": None,
             "error": None,
             "started_at": utc_now(),
@@ -65,11 +71,13 @@ class Operation:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None:
             self.record.update(status="completed", progress=100.0)
+        elif isinstance(error, VenomError) and error.reason_code == "cancelled":
+            self.record.update(status="cancelled", message=error.found)
         elif isinstance(error, Exception):
             code = error.reason_code if isinstance(error, VenomError) else "io_error" if isinstance(error, OSError) else "internal_error"
             self.record.update(status="failed", error={"reason_code": code, "message": str(error)})
         else:
-            self.record.update(status="cancelled", message="interrupted")
+            self.record.update(status="cancelled", message=str(error) or "interrupted")
         self.record.update(finished_at=utc_now(), duration_seconds=round(self._clock() - self._started, 3))
         self._write()
         prune(self._folder)
@@ -79,8 +87,23 @@ class Operation:
         self.record.update(bytes=done, bytes_total=total, progress=round(100.0 * done / total, 1) if total else 0.0)
         if message is not None:
             self.record["message"] = message
-        if self._written_at is None or self._clock() - self._written_at >= PROGRESS_INTERVAL:
+        now = self._clock()
+        if self._sample is None:
+            # What an earlier run left counts as done, not as fast.
+            self._sample = (now, done)
+        if self._written_at is None or now - self._written_at >= PROGRESS_INTERVAL:
+            self._measure(now, done)
             self._write()
+
+    def _measure(self, now: float, done: int) -> None:
+        """Exponential smoothing, so that unequal intervals weigh by their length."""
+        since, before = self._sample or (now, done)
+        if now <= since:
+            return
+        rate, earlier = (done - before) / (now - since), self.record["bytes_per_second"]
+        weight = 1.0 if earlier is None else 1.0 - math.exp(-(now - since) / RATE_SECONDS)
+        self.record["bytes_per_second"] = max(0, round(rate if earlier is None else earlier + weight * (rate - earlier)))
+        self._sample = (now, done)
 
     def _write(self) -> None:
         self._written_at = self._clock()
@@ -113,6 +136,23 @@ def read_operations(folder: str, limit: int = 20) -> list[dict[str, t.Any]]:
         if isinstance(record, dict):
             found.append(_as_reported(record))
     return found
+
+
+def read_running(folder: str, pid: int, started: int) -> list[dict[str, t.Any]]:
+    """Operations that a living process has not finished yet, oldest first, each with ``seconds_silent`` since its last word."""
+    found: list[dict[str, t.Any]] = []
+    now = time.time()
+    for name in _names(folder):
+        path = os.path.join(folder, name)
+        try:
+            record, modified = read_json(path), os.stat(path).st_mtime
+        except (OSError, ValueError):
+            continue
+        if not isinstance(record, dict) or record.get("status") not in _UNFINISHED:
+            continue
+        if (record.get("pid"), record.get("pid_started")) == (pid, started):
+            found.append(dict(_as_reported(record), seconds_silent=round(max(0.0, now - modified), 1)))
+    return found[::-1]
 
 
 def sanitize(folder: str, apply: bool) -> list[str]:

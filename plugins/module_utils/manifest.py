@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the venom.llm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The manifest: the record of what is on this host. Whoever changes it holds the models lock."""
+"""The manifest: the record of what is on this host. Whoever changes it does so through ``change_manifest``, or holds its lock."""
 from __future__ import annotations
 
 import json
@@ -9,13 +9,21 @@ import os
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.files import to_json, write_atomic
+from ansible_collections.venom.llm.plugins.module_utils.files import Lock, to_json, write_atomic
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GB, Entry, FileRecord, snapshot_path, utc_now
 
 __all__ = ["GB", "SCHEMA", "Entry", "FileRecord", "Manifest", "snapshot_path"]
 
 SCHEMA = 1
 MANIFEST_NAME = "manifest.json"
+
+#: Seconds to wait for somebody else's change, which takes milliseconds unless a disk hangs.
+LOCK_TIMEOUT = 30.0
+
+
+def manifest_lock(models_dir: str, timeout: float = LOCK_TIMEOUT) -> Lock:
+    """The lock of the manifest alone, held for the time of one change; the runtimes' own locks are held for whole installs."""
+    return Lock(os.path.join(models_dir, "locks", "manifest.lock"), timeout, {"what": "manifest"})
 
 
 class Manifest:
@@ -192,3 +200,12 @@ class Manifest:
         self.content = to_json(self.to_dict(now))
         self.is_unreadable = False
         write_atomic(self.path, self.content)
+
+
+def change_manifest(models_dir: str, change: t.Callable[[Manifest], Manifest]) -> Manifest:
+    """Read, change and save under the lock, so that two writers never lose each other's records. Raises ``locked``, ``OSError``."""
+    with manifest_lock(models_dir):
+        manifest = change(Manifest.load(models_dir))
+        if not manifest.is_stored():
+            manifest.save()
+        return manifest

@@ -187,7 +187,8 @@ class Entry:
             requested_revision=None if requested is None else parse_revision(requested),
             alias=None if alias is None else str(Alias.parse(alias)),
             local_path=snapshot_path(models_dir, ref, revision) if provider == "huggingface" else str(data.get("local_path") or ""),
-            size_bytes=sum(record.size for record in files),
+            # A model that an Ollama server installed by itself has no files that this account may see.
+            size_bytes=sum(record.size for record in files) if files else int(data.get("size_bytes") or 0),
             files=files,
             sha256=snapshot_sha256(files),
             installed_at=normalise_time(data.get("installed_at")),

@@ -10,9 +10,8 @@ import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.discovery import describe, discover
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.files import Lock
 from ansible_collections.venom.llm.plugins.module_utils.journal import sanitize
-from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
+from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest, manifest_lock
 from ansible_collections.venom.llm.plugins.module_utils.models import ModuleContext, Params
 from ansible_collections.venom.llm.plugins.module_utils.models_observe import check_not_active
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef, parse_revision
@@ -28,7 +27,7 @@ def run_manifest(params: Params, context: ModuleContext) -> dict[str, t.Any]:
     repaired = sanitize(operations, apply=False) if is_sanitizing else []
     changed = bool(repaired) or not after.is_stored()
     if changed and not context.check_mode:
-        with Lock(os.path.join(models_dir, "locks", "models.lock"), params["lock_timeout"], {"what": "venom_manifest"}):
+        with manifest_lock(models_dir, params["lock_timeout"]):
             before = Manifest.load(models_dir)
             after, warnings = STATES[params["state"]](before, params)
             shown = _show_stored(before), _show(after)

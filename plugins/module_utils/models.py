@@ -11,18 +11,22 @@ from __future__ import annotations
 import os
 import time
 import typing as t
+from contextlib import ExitStack
 
+from ansible_collections.venom.llm.plugins.module_utils import models_plan
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.files import Lock
-from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
-from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import SNAPSHOTS_FOLDER, Entry
-from ansible_collections.venom.llm.plugins.module_utils.models_plan import KEEP, REMOVE, LocalAnswer, Request, Step, plan_locally, show
-from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
-from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import Snapshots
+from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest, change_manifest
+from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
+from ansible_collections.venom.llm.plugins.module_utils.models_request import Request
+from ansible_collections.venom.llm.plugins.module_utils.models_result import make_result, unknown_plan
+from ansible_collections.venom.llm.plugins.module_utils.models_steps import KEEP, REMOVE, LocalAnswer, PlanOptions, Step
 
 if t.TYPE_CHECKING:
     from ansible_collections.venom.llm.plugins.module_utils.models_limits import Budget
+    from ansible_collections.venom.llm.plugins.module_utils.models_ollama_host import OllamaHost
     from ansible_collections.venom.llm.plugins.module_utils.models_online import Planner
+    from ansible_collections.venom.llm.plugins.module_utils.models_sources import Sources
 
 Params = dict[str, t.Any]
 
@@ -55,6 +59,7 @@ _BOUNDS = {
     "retries": (0, 100),
     "stall_timeout": (0.1, 86400.0),
     "lock_timeout": (0.0, 86400.0),
+    "deadline": (0.0, 31536000.0),
 }
 
 
@@ -72,15 +77,23 @@ def parse_requests(params: Params) -> list[Request]:
     items = params.get("models")
     if items is None:
         items = [{key: params.get(key) for key in ("name", "provider", "runtime", "revision", "alias", "include", "exclude")}]
-    requests = [Request.parse(item, params["state"]) for item in items]
-    seen: set[tuple[str, str | None, bool]] = set()
+    requests = [Request.parse(item, params["state"], params["verify"] == "full") for item in items]
+    seen: dict[str, list[str | None]] = {}
     for request in requests:
-        identity = (request.ref.key, request.revision, request.state == "absent")
-        other_way = (request.ref.key, request.revision, request.state != "absent")
-        if identity in seen or other_way in seen:
+        revisions = seen.setdefault(request.ref.key, [])
+        meant = _meant_revision(request)
+        if revisions and (meant is None or None in revisions or meant in revisions):
             raise _twice(request, "the list has it twice in the same revision")
-        seen.add(identity)
+        revisions.append(meant)
     return requests
+
+
+def _meant_revision(request: Request) -> str | None:
+    """The revision that a request is about, None for all of them, which no other request of the list may be about as well."""
+    # An Ollama tag holds one revision, so two of them in one list contradict each other.
+    if request.ref.provider == "ollama" or (request.state == "absent" and request.revision is None):
+        return None
+    return request.wanted_revision
 
 
 def _twice(request: Request, found: str) -> VenomError:
@@ -89,78 +102,163 @@ def _twice(request: Request, found: str) -> VenomError:
     )
 
 
+class _Call:
+    """One call: what its parts share. Nothing that needs a library or the network is made before it is asked for."""
+
+    def __init__(self, params: Params, context: ModuleContext) -> None:
+        check_bounds(params)
+        self.params = params
+        self.context = context
+        self.started = time.monotonic()
+        self.requests = parse_requests(params)
+        self.options = PlanOptions(params["config_dir"], params["force"], context.report)
+        self.manifest = Manifest.load(params["models_dir"])
+        self._host: OllamaHost | None = None
+        self._sources: Sources | None = None
+
+    @property
+    def host(self) -> OllamaHost:
+        """Ollama on this host."""
+        if self._host is None:
+            from ansible_collections.venom.llm.plugins.module_utils.models_ollama_host import OllamaHost
+
+            self._host = OllamaHost(self.params, self.context.check_mode)
+        return self._host
+
+    @property
+    def sources(self) -> Sources:
+        """Hub and registries."""
+        if self._sources is None:
+            from ansible_collections.venom.llm.plugins.module_utils.models_sources import Sources
+
+            self._sources = Sources(self.params, self.started)
+        return self._sources
+
+    def planner(self) -> Planner:
+        """The part of planning that asks sources."""
+        from ansible_collections.venom.llm.plugins.module_utils.models_online import Planner
+
+        return Planner(self.params, self.sources, self.host, self.options)
+
+    def ask_host(self) -> list[LocalAnswer]:
+        """What the host alone can tell about each request. Raises ``alias_taken``, ``model_active``."""
+        answers = [self._ask(request) for request in self.requests]
+        check_aliases(self.requests, self.manifest, [answer.step for answer in answers if answer.step and answer.step.action == REMOVE])
+        return answers
+
+    def _ask(self, request: Request) -> LocalAnswer:
+        if request.ref.provider == "huggingface":
+            return models_plan.plan_locally(request, self.manifest, self.options)
+        from ansible_collections.venom.llm.plugins.module_utils import models_ollama_plan
+
+        return models_ollama_plan.plan_locally(request, self.manifest, self.host, self.options)
+
+    def finish(self, steps: t.Sequence[Step]) -> dict[str, t.Any]:
+        """The result of a call in which nothing changes. What records remember of sizes, times and inodes is brought up to date."""
+        refreshed = [(step.before[0], step.after) for step in steps if step.is_refresh and step.after is not None]
+        if refreshed and not self.context.check_mode:
+            try:
+                self.manifest = change_manifest(self.manifest.models_dir, lambda manifest: _merged(manifest, refreshed))
+            except OSError as error:
+                # Whoever may only look, or has a full disk, gets the right answer all the same, it just costs a hash every time.
+                self.context.warn(f"The record of what was found is not brought up to date: {error.strerror}, {error.filename}.")
+        return make_result(self.context, self.manifest, steps, None, self.started)
+
+
+def _merged(manifest: Manifest, refreshed: t.Sequence[tuple[Entry, Entry]]) -> Manifest:
+    for before, after in refreshed:
+        # No lock of the runtime is held here: what somebody removed or changed since the look stays as they left it.
+        if before in manifest.models:
+            manifest = manifest.merge(after)
+    return manifest
+
+
+def _is_all_kept(answers: t.Sequence[LocalAnswer]) -> bool:
+    return all(answer.step is not None and answer.step.action == KEEP for answer in answers)
+
+
 def run_if_unchanged(params: Params, context: ModuleContext) -> dict[str, t.Any] | None:
-    """The result, where the host alone can tell that nothing is to be done; else None, and nothing was done."""
-    started = time.monotonic()
-    check_bounds(params)
-    requests = parse_requests(params)
-    manifest = Manifest.load(params["models_dir"])
-    answers = _ask_host(requests, manifest, params)
-    if all(answer.step is not None and answer.step.action == KEEP for answer in answers):
-        return _result(context, manifest, [answer.step for answer in answers if answer.step], None, started)
-    return None
+    """The result, where a quick look at the host can tell that nothing is to be done; else None, and nothing was done.
+
+    Requests that hash every byte are not answered here: that takes minutes, and whoever waits wants to see progress.
+    """
+    call = _Call(params, context)
+    if any(request.deep for request in call.requests):
+        return None
+    answers = call.ask_host()
+    return call.finish([answer.step for answer in answers if answer.step]) if _is_all_kept(answers) else None
 
 
 def run_models(params: Params, context: ModuleContext) -> dict[str, t.Any]:
     """Bring the models into the wanted state. The result is the module's, with ``changed`` and ``diff``."""
-    unchanged = run_if_unchanged(params, context)
-    if unchanged is not None:
-        return unchanged
-    started = time.monotonic()
-    requests = parse_requests(params)
-    manifest = Manifest.load(params["models_dir"])
-    answers = _ask_host(requests, manifest, params)
-    needs_hub = any(answer.step is None for answer in answers)
-    if needs_hub and context.check_mode and not context.has_library() and not os.access(params["backend_python"], os.X_OK):
-        return _unknown_plan(context, manifest, requests, answers, started)
-    if needs_hub:
+    call = _Call(params, context)
+    answers = call.ask_host()
+    if _is_all_kept(answers):
+        return call.finish([answer.step for answer in answers if answer.step])
+    needs_source = _needs_source(answers)
+    if needs_source and context.check_mode and not context.has_library() and not os.access(params["backend_python"], os.X_OK):
+        return unknown_plan(context, call.manifest, call.requests, answers, call.started)
+    if needs_source:
         # Before anything is written: under the backend's Python the whole module starts again.
         context.need_backend(params["backend_python"])
+    planner = call.planner()
+    steps, budget = planner.plan(call.requests, answers, call.manifest)
+    if all(step.action == KEEP for step in steps):
+        return call.finish(steps)
+    if context.check_mode:
+        return make_result(context, call.manifest, steps, budget, call.started)
+    result = _try_to_apply(call, planner, steps, budget)
+    while result is None:
+        answers = call.ask_host()
+        if _needs_source(answers):
+            context.need_backend(params["backend_python"])
+        steps, budget = planner.plan(call.requests, answers, call.manifest)
+        result = _try_to_apply(call, planner, steps, budget)
+    return result
 
-    from ansible_collections.venom.llm.plugins.module_utils.models_online import Planner
 
-    planner = Planner(params)
-    steps, budget = planner.plan(requests, answers, manifest)
-    if context.check_mode or all(step.action == KEEP for step in steps):
-        return _result(context, manifest, steps, budget, started)
-    owner = {"what": "venom_model", "models": [str(request.ref) for request in requests][:5]}
-    with Lock(os.path.join(params["models_dir"], "locks", "models.lock"), params["lock_timeout"], owner):
-        return _apply(params, context, requests, planner, manifest, (steps, budget), started)
+def _needs_source(answers: t.Sequence[LocalAnswer]) -> bool:
+    return any(answer.step is None for answer in answers)
 
 
-def _apply(
-    params: Params,
-    context: ModuleContext,
-    requests: t.Sequence[Request],
-    planner: Planner,
-    manifest: Manifest,
-    plan: tuple[list[Step], Budget],
-    started: float,
-) -> dict[str, t.Any]:
+def _runtimes(steps: t.Sequence[Step]) -> list[str]:
+    """Whose locks the steps need, always in the same order, so that two calls about both cannot hold one each."""
+    return sorted({step.request.runtime for step in steps if step.action != KEEP})
+
+
+def _try_to_apply(call: _Call, planner: Planner, steps: list[Step], budget: Budget) -> dict[str, t.Any] | None:
+    """Apply under the locks; None when what is there now asks for other locks, or for libraries that are not here."""
     from ansible_collections.venom.llm.plugins.module_utils.models_apply import Applier
 
-    blobs = Blobs(params["models_dir"])
-    blobs.clean_partials()
-    Snapshots(os.path.join(params["models_dir"], SNAPSHOTS_FOLDER), blobs).clean()
-    steps, budget = plan
-    current = Manifest.load(params["models_dir"])
-    if current.content != manifest.content:
-        # Somebody else was at work between our look and our lock, so the plan is made anew on what is there now.
-        manifest = current
-        answers = _ask_host(requests, manifest, params)
-        steps, budget = planner.plan(requests, answers, manifest)
-    applier = Applier(manifest, planner.source_if_used, planner.transfer_options)
-    try:
+    params, context = call.params, call.context
+    owner = {"what": "venom_model", "models": [str(request.ref) for request in call.requests][:5]}
+    with ExitStack() as locks:
+        held = _runtimes(steps)
+        for runtime in held:
+            context.report(f"waiting for the lock of {runtime}")
+            locks.enter_context(Lock(lock_path(params["models_dir"], runtime), params["lock_timeout"], owner))
+        current = Manifest.load(params["models_dir"])
+        if current.content != call.manifest.content:
+            # Somebody else was at work between our look and our lock, so the plan is made anew on what is there now.
+            call.manifest = current
+            answers = call.ask_host()
+            if _needs_source(answers) and not context.has_library():
+                return None
+            steps, budget = planner.plan(call.requests, answers, current)
+            if not set(_runtimes(steps)) <= set(held):
+                return None
+        applier = Applier(call.manifest, call.sources, call.host)
         outcome = applier.apply(steps, collect_first=budget.reclaimable > 0 and budget.to_fetch > 0)
-    finally:
-        blobs.clean_partials()
-    return _result(context, outcome.manifest, steps, budget, started, outcome.bytes_fetched, outcome.files_repaired, outcome.operations)
+    for warning in outcome.warnings:
+        context.warn(warning)
+    return make_result(
+        context, outcome.manifest, steps, budget, call.started, outcome.bytes_fetched, outcome.files_repaired, outcome.operations
+    )
 
 
-def _ask_host(requests: t.Sequence[Request], manifest: Manifest, params: Params) -> list[LocalAnswer]:
-    answers = [plan_locally(request, manifest, params["config_dir"], params["force"]) for request in requests]
-    check_aliases(requests, manifest, [answer.step for answer in answers if answer.step and answer.step.action == REMOVE])
-    return answers
+def lock_path(models_dir: str, runtime: str) -> str:
+    """The lock that a writer of this runtime's models holds."""
+    return os.path.join(models_dir, "locks", f"models-{runtime}.lock")
 
 
 def check_aliases(requests: t.Sequence[Request], manifest: Manifest, removals: t.Sequence[Step]) -> None:
@@ -175,7 +273,7 @@ def check_aliases(requests: t.Sequence[Request], manifest: Manifest, removals: t
                 owners[entry.alias] = entry.ref.key
     for request in requests:
         if request.state != "absent":
-            owners[request.ref.name] = request.ref.key
+            owners[str(request.ref)] = request.ref.key
     for request in requests:
         if request.alias is None or request.state == "absent":
             continue
@@ -190,59 +288,3 @@ def check_aliases(requests: t.Sequence[Request], manifest: Manifest, removals: t
                 alias=request.alias,
                 owner=owner,
             )
-
-
-def _unknown_plan(
-    context: ModuleContext, manifest: Manifest, requests: t.Sequence[Request], answers: t.Sequence[LocalAnswer], started: float
-) -> dict[str, t.Any]:
-    unknown = [str(request.ref) for request, answer in zip(requests, answers) if answer.step is None]
-    context.warn(f"The backend's Python is not on this host yet, so files and bytes of {', '.join(unknown)} are not known in check mode.")
-    result = _result(context, manifest, [answer.step for answer in answers if answer.step], None, started)
-    after = dict(result["diff"]["after"], **dict.fromkeys(unknown, "to be installed; files are not known yet"))
-    result.update(changed=True, diff=dict(result["diff"], after=after))
-    return result
-
-
-def _result(
-    context: ModuleContext,
-    manifest: Manifest,
-    steps: t.Sequence[Step],
-    budget: Budget | None,
-    started: float,
-    bytes_fetched: int = 0,
-    files_repaired: int = 0,
-    operations: t.Sequence[dict[str, t.Any]] = (),
-) -> dict[str, t.Any]:
-    for warning in manifest.warnings:
-        context.warn(warning)
-    before: dict[str, t.Any] = {}
-    after: dict[str, t.Any] = {}
-    for step in steps:
-        if step.action != KEEP:
-            shown_before, shown_after = show(step)
-            before.update(shown_before)
-            after.update(shown_after)
-    wanted = [entry for entry in (_final_entry(step, manifest) for step in steps) if entry is not None]
-    bytes_total = sum(step.bytes_total for step in steps)
-    missing = sum(file.size for step in steps for file in step.missing)
-    return {
-        "changed": any(step.action != KEEP for step in steps),
-        "models": [entry.to_dict() for entry in wanted],
-        "plan": [step.to_dict() for step in steps],
-        "operations": list(operations),
-        "bytes_total": bytes_total,
-        "bytes_to_fetch": budget.to_fetch if budget else 0,
-        "bytes_fetched": bytes_fetched,
-        "bytes_kept": bytes_total - missing,
-        "bytes_from_mirror": 0,
-        "bytes_free": budget.free if budget else None,
-        "files_repaired": files_repaired,
-        "seconds": round(time.monotonic() - started, 3),
-        "diff": {"before_header": manifest.path, "after_header": manifest.path, "before": before, "after": after},
-    }
-
-
-def _final_entry(step: Step, manifest: Manifest) -> Entry | None:
-    if step.after is None:
-        return None
-    return manifest.find(step.after.name, step.after.revision) or step.after

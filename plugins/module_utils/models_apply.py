@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the venom.llm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan made real, one recoverable step at a time. The caller holds the models lock."""
+"""The plan made real, one recoverable step at a time. The caller holds the locks of the runtimes whose models change."""
 from __future__ import annotations
 
 import os
@@ -12,7 +12,7 @@ from ansible_collections.venom.llm.plugins.module_utils.discovery import describ
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.files import make_folders
 from ansible_collections.venom.llm.plugins.module_utils.journal import Operation
-from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
+from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest, change_manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import (
     SNAPSHOTS_FOLDER,
     Entry,
@@ -20,17 +20,23 @@ from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import (
     snapshot_sha256,
     utc_now,
 )
-from ansible_collections.venom.llm.plugins.module_utils.models_limits import kept_digests
+from ansible_collections.venom.llm.plugins.module_utils.models_limits import kept_digests, wanted_digests
 from ansible_collections.venom.llm.plugins.module_utils.models_observe import observe, record_file
-from ansible_collections.venom.llm.plugins.module_utils.models_plan import INSTALL, KEEP, RECORD, RELINK, REMOVE, Step
+from ansible_collections.venom.llm.plugins.module_utils.models_ollama_apply import OllamaApplier
+from ansible_collections.venom.llm.plugins.module_utils.models_ollama_host import OllamaHost
+from ansible_collections.venom.llm.plugins.module_utils.models_sources import Sources
+from ansible_collections.venom.llm.plugins.module_utils.models_steps import INSTALL, KEEP, RECORD, RELINK, REMOVE, SNAPSHOT, STORE, Step
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest
-from ansible_collections.venom.llm.plugins.module_utils.policy import check_weights
-from ansible_collections.venom.llm.plugins.module_utils.sources.base import Source
+from ansible_collections.venom.llm.plugins.module_utils.policy_headers import check_weights
+from ansible_collections.venom.llm.plugins.module_utils.store import partials
 from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
 from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import Snapshots
-from ansible_collections.venom.llm.plugins.module_utils.transfer import TransferOptions, fetch
+from ansible_collections.venom.llm.plugins.module_utils.transfer.engine import fetch
 
 _KINDS = {INSTALL: "install", RELINK: "repair", RECORD: "update", REMOVE: "remove"}
+
+#: Seconds after which what an interrupted run left unfinished is taken for forgotten: a week.
+FORGOTTEN_AFTER = 7 * 86400.0
 
 
 @dataclass
@@ -41,47 +47,66 @@ class Outcome:
     bytes_fetched: int = 0
     files_repaired: int = 0
     operations: list[dict[str, t.Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 class Applier:
     """Executes steps. Removals come first, so that the space they give back is there for what is fetched."""
 
-    def __init__(self, manifest: Manifest, source: Source | None, options: TransferOptions) -> None:
+    def __init__(self, manifest: Manifest, sources: Sources, host: OllamaHost) -> None:
         self._blobs = Blobs(manifest.models_dir)
         self._snapshots = Snapshots(os.path.join(manifest.models_dir, SNAPSHOTS_FOLDER), self._blobs)
         self._operations = os.path.join(manifest.models_dir, "operations")
-        self._source = source
-        self._options = options
+        self._sources = sources
+        self._host = host
         self._contents: dict[str, Digest] = {}
         self.outcome = Outcome(manifest)
+        self._ollama = OllamaApplier(sources, host, self.outcome)
 
     def apply(self, steps: t.Sequence[Step], collect_first: bool) -> Outcome:
         """Do every step in order. What was done before a failure stays done and recorded. Raises ``VenomError``, ``OSError``."""
         make_folders(self.outcome.manifest.models_dir)
+        self._clean(steps, 0.0 if collect_first else FORGOTTEN_AFTER)
         for step in sorted(steps, key=lambda step: step.action != REMOVE):
             if step.action == KEEP:
                 continue
             with Operation(self._operations, str(step.request.ref), _KINDS[step.action]) as operation:
-                if step.action == REMOVE:
+                if step.method != SNAPSHOT:
+                    self._ollama.apply(step, operation, kept_digests(steps))
+                elif step.action == REMOVE:
                     self._remove(step, steps)
-                elif collect_first and step.action == INSTALL:
-                    self._blobs.collect(kept_digests(steps))
-                    collect_first = False
-                if step.action in (INSTALL, RELINK):
-                    self._publish(step, operation)
                 elif step.action == RECORD:
                     self._record(step)
+                else:
+                    if collect_first and step.action == INSTALL:
+                        self._blobs.collect(kept_digests(steps))
+                        collect_first = False
+                    self._publish(step, operation)
             self.outcome.operations.append({key: value for key, value in operation.record.items() if key not in ("pid", "pid_started")})
         return self.outcome
+
+    def _clean(self, steps: t.Sequence[Step], older_than: float) -> None:
+        """Clear away what crashed runs left and this one does not go on with; only below the runtimes whose locks are held."""
+        methods = {step.method for step in steps if step.action != KEEP}
+        wanted = wanted_digests(steps)
+        if SNAPSHOT in methods:
+            partials.clean(self._blobs.partial_root, wanted, older_than)
+            self._snapshots.clean()
+        if STORE in methods:
+            partials.clean(self._host.store.partial_root, wanted, older_than)
+            self._host.store.clean(keep=[*kept_digests(steps), *map(Digest.parse, wanted)], older_than=older_than)
 
     def _remove(self, step: Step, steps: t.Sequence[Step]) -> None:
         # Folders go first: a crash in between leaves a record whose model is damaged, which both states know how to end.
         for folder in step.folders:
             self._snapshots.remove(folder)
-        manifest = self.outcome.manifest
-        for entry in step.before:
-            manifest = manifest.without(entry)
-        self._save(manifest)
+
+        def forget(manifest: Manifest) -> Manifest:
+            for entry in step.before:
+                manifest = manifest.without(entry)
+            return manifest
+
+        self._change(forget)
         self._blobs.collect(kept_digests(steps))
 
     def _record(self, step: Step) -> None:
@@ -89,7 +114,7 @@ class Applier:
             raise ValueError("a step that records has a record")
         # The branch came back to an older revision that is still here: it is the newest again.
         after = step.after.replace(installed_at=utc_now()) if step.request.state == "latest" else step.after
-        self._save(self.outcome.manifest.merge(after))
+        self._change(lambda manifest: manifest.merge(after))
 
     def _publish(self, step: Step, operation: Operation) -> None:
         if step.after is None:
@@ -105,10 +130,28 @@ class Applier:
             installed_at=utc_now() if step.action == INSTALL or step.after.installed_at is None else step.after.installed_at,
             status="installed",
         )
-        entry = describe(entry, self.outcome.manifest.declared.get(ref.key, {}))
-        self._save(self.outcome.manifest.merge(entry))
+        fetched = {self._contents[file.announced] for file in step.missing if file.announced in self._contents}
+
+        def record(manifest: Manifest) -> Manifest:
+            described = describe(entry, manifest.declared.get(ref.key, {}))
+            return self._relink_others(manifest.merge(described), described, fetched)
+
+        self._change(record)
         self.outcome.files_repaired += len(step.repaired)
         _prove(entry)
+
+    def _relink_others(self, manifest: Manifest, entry: Entry, fetched: t.Collection[Digest]) -> Manifest:
+        """Give the fresh blobs to the other revisions that share them: theirs still lead to what was damaged."""
+        for other in manifest.models:
+            if other.provider != entry.provider or other.key_and_revision == entry.key_and_revision:
+                continue
+            if not any(record.digest in fetched for record in other.files) or not os.path.isdir(other.local_path):
+                continue
+            if not all(self._blobs.has(record.digest, record.size) for record in other.files):
+                continue
+            path = self._snapshots.publish(os.path.basename(other.local_path), {record.path: record.digest for record in other.files})
+            manifest = manifest.merge(other.replace(files=tuple(record_file(path, record.path, record) for record in other.files)))
+        return manifest
 
     def _records_of(self, step: Step, operation: Operation) -> list[FileRecord]:
         if step.action == RELINK:
@@ -118,18 +161,15 @@ class Applier:
         # Another model of this call may have brought the same content already.
         missing = [file for file in step.missing if file.announced not in digests]
         if missing:
-            if self._source is None:
-                raise ValueError("a step that fetches has a source")
-            report = fetch(self._source, missing, self._blobs, self._options, operation.advance)
+            report = fetch([self._sources.hub], missing, self._blobs, self._sources.transfer_options(), operation.advance)
             self.outcome.bytes_fetched += report.bytes_fetched
             digests.update(report.digests)
         for file in step.files:
             check_weights(step.request.ref, file.path, self._blobs.path(digests[file.announced]))
         return [FileRecord(file.path, file.size, digests[file.announced], git_sha1=file.git_sha1) for file in step.files]
 
-    def _save(self, manifest: Manifest) -> None:
-        manifest.save()
-        self.outcome.manifest = manifest
+    def _change(self, change: t.Callable[[Manifest], Manifest]) -> None:
+        self.outcome.manifest = change_manifest(self.outcome.manifest.models_dir, change)
 
 
 def _prove(entry: Entry) -> None:

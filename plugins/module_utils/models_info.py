@@ -7,7 +7,9 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ansible_collections.venom.llm.plugins.module_utils.calls import running_calls
 from ansible_collections.venom.llm.plugins.module_utils.journal import read_operations
+from ansible_collections.venom.llm.plugins.module_utils.lock_holders import read_holders
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GB, Entry
 from ansible_collections.venom.llm.plugins.module_utils.models import ModuleContext, Params
@@ -15,24 +17,31 @@ from ansible_collections.venom.llm.plugins.module_utils.models_observe import ob
 
 
 def run_info(params: Params, context: ModuleContext) -> dict[str, t.Any]:
-    """Models, the last operations and, if asked for, the usage of the models folder."""
+    """Models, the last operations, what is going on now and, if asked for, the usage of the models folder."""
     manifest = Manifest.load(params["models_dir"])
     for warning in manifest.warnings:
         context.warn(warning)
     name = params["name"]
     result: dict[str, t.Any] = {
         "changed": False,
-        "models": [_as_seen(entry) for entry in manifest.models if name is None or entry.answers_to(name)],
+        "models": [_as_seen(entry, context) for entry in manifest.models if name is None or entry.answers_to(name)],
         "operations": read_operations(os.path.join(params["models_dir"], "operations"), max(0, params["limit"])),
+        "calls": [call.describe() for call in running_calls(params["models_dir"])],
+        "locks": read_holders(params["models_dir"]),
     }
     if params["usage"]:
         result["usage"] = _usage(manifest)
     return result
 
 
-def _as_seen(entry: Entry) -> dict[str, t.Any]:
+def _as_seen(entry: Entry, context: ModuleContext) -> dict[str, t.Any]:
     """The record, corrected by what is there: a model whose files were changed or lost is not installed."""
-    damaged = [record.path for record in observe(entry).damaged]
+    try:
+        damaged = [record.path for record in observe(entry).damaged]
+    except PermissionError as error:
+        # A store of mode 0700 is closed to everybody but its service and root.
+        context.warn(f"The files of {entry.name} are told as recorded: {error.strerror}, {error.filename}.")
+        damaged = []
     shown = entry.replace(status="incomplete") if damaged else entry
     return dict(shown.to_dict(), damaged_files=damaged, served_name=entry.served_name)
 

@@ -4,15 +4,18 @@
 """Quota, free space and confirmation, decided on the plan's exact bytes before the first of them moves."""
 from __future__ import annotations
 
+import os
 import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GB
-from ansible_collections.venom.llm.plugins.module_utils.models_plan import INSTALL, REMOVE, Step
+from ansible_collections.venom.llm.plugins.module_utils.models_steps import INSTALL, KEEP, REMOVE, SNAPSHOT, STORE, Step
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest
+from ansible_collections.venom.llm.plugins.module_utils.store import partials
 from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
+from ansible_collections.venom.llm.plugins.module_utils.store.ollama import OllamaStore
 from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import measure_free, measure_usage
 
 #: The reserve alone counts in these (1024**3 bytes): it is a margin, not a figure that anybody compares with a disk.
@@ -45,9 +48,12 @@ def kept_digests(steps: t.Sequence[Step]) -> frozenset[Digest]:
     return frozenset(digest for step in steps if step.action == INSTALL for digest in step.known.values())
 
 
-def compute_budget(manifest: Manifest, steps: t.Sequence[Step]) -> Budget:
-    """Measure the host for a plan. Walks the models folder."""
-    fetched = {file.announced: file.size for step in steps for file in step.missing}
+def compute_budget(manifest: Manifest, steps: t.Sequence[Step], ollama: OllamaStore) -> Budget:
+    """Measure the host for a plan. Walks the models folder, and Ollama's store where the plan is about it."""
+    # The two stores share nothing, so a content that both want comes twice.
+    fetched: dict[tuple[bool, str], int] = {}
+    for step in steps:
+        fetched.update({(step.method == SNAPSHOT, announced): size for announced, size in step.missing_by_digest.items()})
     removed = {(entry.key_and_revision) for step in steps if step.action == REMOVE for entry in step.before}
     remaining = {record.digest for entry in manifest.models if entry.key_and_revision not in removed for record in entry.files}
     remaining |= kept_digests(steps)
@@ -59,19 +65,40 @@ def compute_budget(manifest: Manifest, steps: t.Sequence[Step]) -> Budget:
         for record in entry.files
         if record.digest not in remaining
     }
-    unused = Blobs(manifest.models_dir).unused(kept_digests(steps))
-    return Budget(
-        to_fetch=sum(fetched.values()),
-        used=measure_usage(manifest.models_dir),
-        free=measure_free(manifest.models_dir),
-        removed=sum(freed.values()),
-        reclaimable=sum(blob.size for blob in unused),
-    )
+    blobs = Blobs(manifest.models_dir)
+    reclaimable = 0
+    if any(step.method == SNAPSHOT and step.action in (INSTALL, REMOVE) for step in steps):
+        # Only whoever holds the lock of these models may collect what they left.
+        reclaimable += sum(blob.size for blob in blobs.unused(kept_digests(steps)))
+        reclaimable += partials.usage(blobs.partial_root, keep=wanted_digests(steps))
+    used, free = measure_usage(manifest.models_dir), measure_free(manifest.models_dir)
+    if any(step.method != SNAPSHOT for step in steps):
+        # What Ollama holds counts, too; the store may lie elsewhere, and then the narrower file system decides.
+        if not _is_within(ollama.root, manifest.models_dir):
+            used += ollama.usage()
+        if any(step.method == STORE and step.action != KEEP for step in steps):
+            # Beside the server's own methods the store may be closed to this account.
+            reclaimable += partials.usage(ollama.partial_root, keep=wanted_digests(steps))
+            reclaimable += ollama.staged([*kept_digests(steps), *map(Digest.parse, wanted_digests(steps))])
+        if all(step.method != SNAPSHOT or not step.missing for step in steps):
+            free = measure_free(ollama.root)
+        else:
+            free = min(free, measure_free(ollama.root))
+    return Budget(to_fetch=sum(fetched.values()), used=used, free=free, removed=sum(freed.values()), reclaimable=reclaimable)
 
 
-def check_limits(manifest: Manifest, steps: t.Sequence[Step], limits: Limits) -> Budget:
+def wanted_digests(steps: t.Sequence[Step]) -> frozenset[str]:
+    """Contents that the plan fetches, so that what is here of them already is not thrown away."""
+    return frozenset(file.announced for step in steps for file in step.missing)
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return os.path.commonpath((os.path.abspath(path), os.path.abspath(folder))) == os.path.abspath(folder)
+
+
+def check_limits(manifest: Manifest, steps: t.Sequence[Step], limits: Limits, ollama: OllamaStore) -> Budget:
     """Raises ``confirmation_required``, ``quota_exceeded`` or ``disk_full``, each with its numbers and the largest models."""
-    budget = compute_budget(manifest, steps)
+    budget = compute_budget(manifest, steps, ollama)
     if budget.to_fetch == 0:
         return budget
     numbers: dict[str, t.Any] = {
@@ -92,6 +119,7 @@ def check_limits(manifest: Manifest, steps: t.Sequence[Step], limits: Limits) ->
             **numbers,
         )
     returned = budget.removed + budget.reclaimable
+    is_hub = any(step.method == SNAPSHOT and step.missing for step in steps)
     if budget.used - returned + budget.to_fetch > limits.max_disk_gb * GB:
         raise VenomError(
             "quota_exceeded",
@@ -105,7 +133,7 @@ def check_limits(manifest: Manifest, steps: t.Sequence[Step], limits: Limits) ->
         raise VenomError(
             "disk_full",
             wanted=f"{wanted} and keep {limits.reserve_gib:g} GiB in reserve",
-            found=f"{_gb(budget.free + returned)} are free in {manifest.models_dir}{_shown(numbers)}",
+            found=f"{_gb(budget.free + returned)} are free in {manifest.models_dir if is_hub else ollama.root}{_shown(numbers)}",
             todo="free space on that file system, remove models, or lower reserve_gib",
             limit_bytes=int(limits.reserve_gib * GIB),
             **numbers,

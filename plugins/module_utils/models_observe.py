@@ -30,6 +30,9 @@ def observe(entry: Entry) -> Observation:
     """Compare size, time and inode of every recorded file with what is there. Nothing is read, nothing is hashed."""
     damaged: list[FileRecord] = []
     root = entry.local_path
+    if not root:
+        # An Ollama server keeps the files of this model itself, where this account may not look.
+        return Observation()
     for record in entry.files:
         try:
             # The names passed the gate when the manifest was loaded, and lstat shows a symlink in the last place as another inode.

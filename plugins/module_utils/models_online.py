@@ -1,142 +1,67 @@
 # Copyright (c) 2026, the venom.llm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The part of planning that needs a hub: resolve, choose, judge. Nothing is written."""
+"""The part of planning that needs a hub or a registry: resolve, choose, judge. Nothing is written."""
 from __future__ import annotations
 
-import hashlib
-import io
-import os
 import typing as t
+from dataclasses import replace
 
+from ansible_collections.venom.llm.plugins.module_utils import models_ollama_plan
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.models_limits import Budget, Limits, check_limits
-from ansible_collections.venom.llm.plugins.module_utils.models_plan import (
-    KEEP,
-    LocalAnswer,
-    Request,
-    Step,
-    find_known,
-    plan_install,
-    plan_locally,
-)
+from ansible_collections.venom.llm.plugins.module_utils.models_ollama_host import OllamaHost
+from ansible_collections.venom.llm.plugins.module_utils.models_plan import find_known, plan_install, plan_locally
+from ansible_collections.venom.llm.plugins.module_utils.models_request import Request
+from ansible_collections.venom.llm.plugins.module_utils.models_sources import Sources
+from ansible_collections.venom.llm.plugins.module_utils.models_steps import INSTALL, KEEP, REMOVE, STORE, LocalAnswer, PlanOptions, Step
 from ansible_collections.venom.llm.plugins.module_utils.policy import MAX_SMALL_FILE, check_code, check_indexes, select_files
-from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan, RemoteFile, Source, Stream
-from ansible_collections.venom.llm.plugins.module_utils.sources.hub import HubSource
-from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy
+from ansible_collections.venom.llm.plugins.module_utils.policy_headers import check_headers
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan, RemoteFile
 from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
-from ansible_collections.venom.llm.plugins.module_utils.transfer import TransferOptions, mismatch
-
-_MAX_TOKEN_BYTES = 4096
-
-
-def read_token(token: str | None, token_file: str | None) -> str | None:
-    """The token, from the option or the file. Raises ``invalid_option`` without repeating it, ``OSError``."""
-    if not token and token_file:
-        with open(token_file, "rb") as stream:
-            token = stream.read(_MAX_TOKEN_BYTES).decode("utf-8", "replace")
-    token = (token or "").strip()
-    if token and not (token.isascii() and token.isprintable() and " " not in token):
-        raise VenomError(
-            "invalid_option", wanted="a token", found="characters that no token has", todo="check token and the content of token_file"
-        )
-    return token or None
-
-
-class _MemoryStream:
-    """Bytes that planning has read already."""
-
-    def __init__(self, content: bytes) -> None:
-        self._stream = io.BytesIO(content)
-
-    def __iter__(self) -> t.Iterator[bytes]:
-        yield from iter(lambda: self._stream.read(1024 * 1024), b"")
-
-    def abort(self) -> None:
-        """Nothing waits here."""
-
-    def close(self) -> None:
-        """Nothing to give back."""
-
-
-class RememberingSource:
-    """A hub whose small files are asked for once: what the policy has read is not fetched again."""
-
-    def __init__(self, hub: HubSource) -> None:
-        self._hub = hub
-        self._contents: dict[str, bytes] = {}
-        self.find_commit = hub.find_commit
-        self.resolve = hub.resolve
-
-    def open(self, file: RemoteFile, offset: int = 0) -> Stream:
-        """The bytes of a file, from memory where they are there."""
-        content = self._contents.get(file.announced)
-        return self._hub.open(file, offset) if content is None else _MemoryStream(content[offset:])
-
-    def read(self, file: RemoteFile) -> bytes:
-        """A small file, verified. Raises ``digest_mismatch`` after a second try, and whatever the hub raises."""
-        found = ""
-        tries = 0
-        while file.announced not in self._contents and tries < 2:
-            tries += 1
-            content = self._hub.read(file, MAX_SMALL_FILE)
-            found = _announce(content, file)
-            if found == file.announced:
-                self._contents[found] = content
-        if file.announced not in self._contents:
-            raise mismatch(file, found)
-        return self._contents[file.announced]
-
-
-def _announce(content: bytes, file: RemoteFile) -> str:
-    if file.sha256 is not None:
-        return f"sha256:{hashlib.sha256(content).hexdigest()}"
-    header = f"blob {len(content)}\0".encode("ascii")
-    return f"git-sha1:{hashlib.sha1(header + content, usedforsecurity=False).hexdigest()}"
 
 
 class Planner:
-    """Plans a whole call, so that nothing begins before everything may. One source for all of it, made when it is needed."""
+    """Plans a whole call, so that nothing begins before everything may."""
 
-    def __init__(self, params: t.Mapping[str, t.Any]) -> None:
+    def __init__(self, params: t.Mapping[str, t.Any], sources: Sources, host: OllamaHost, options: PlanOptions) -> None:
         self._params = params
-        self._retry_policy = RetryPolicy(retries=params["retries"])
-        self._source: RememberingSource | None = None
-        self.transfer_options = TransferOptions(max_parallel=params["max_parallel"], retry_policy=self._retry_policy)
-
-    @property
-    def source_if_used(self) -> Source | None:
-        """The source, when planning needed it."""
-        return self._source
+        self._sources = sources
+        self._host = host
+        self._options = options
 
     def plan(self, requests: t.Sequence[Request], answers: t.Sequence[LocalAnswer], manifest: Manifest) -> tuple[list[Step], Budget]:
         """A step for each request, and the budget. Raises ``VenomError`` for anything that would fail for a known reason."""
         steps = [answer.step or self._plan_online(request, answer, manifest) for request, answer in zip(requests, answers)]
-        seen: set[tuple[str, str]] = set()
+        seen = {entry.key_and_revision for step in steps if step.action == REMOVE for entry in step.before}
         for step in steps:
             if step.after is not None:
                 if step.after.key_and_revision in seen:
                     raise VenomError(
                         "invalid_option",
-                        wanted=f"each snapshot once, {step.request.ref} too",
-                        found=f"two revisions of the list are the same commit {step.after.revision}",
+                        wanted=f"each model once, {step.request.ref} too",
+                        found=f"two revisions of the list are the same one, {step.after.revision}",
                         todo="keep one of them",
                         model=str(step.request.ref),
                     )
                 seen.add(step.after.key_and_revision)
         limits = Limits(*(self._params[key] for key in ("max_disk_gb", "confirm_above_gb", "confirm_large", "reserve_gib")))
-        return steps, check_limits(manifest, steps, limits)
+        return steps, check_limits(manifest, steps, limits, self._host.store)
 
     def _plan_online(self, request: Request, answer: LocalAnswer, manifest: Manifest) -> Step:
-        source = self._get_source()
-        params = self._params
+        self._options.report(f"resolving {request.ref}")
+        if request.ref.provider == "ollama":
+            return self._plan_ollama(request, answer, manifest)
+        source = self._sources.hub
+        bad = answer.seen.damaged
         if request.state == "latest":
-            kept = self._keep_if_unchanged(request, source.find_commit(request.ref, answer.ask_revision), manifest)
-            if kept is not None:
-                return kept
+            local = self._ask_again(request, source.find_commit(request.ref, answer.ask_revision), manifest)
+            if local.step is not None:
+                return local.step
+            bad = local.seen.damaged
         resolved: ModelPlan = source.resolve(request.ref, answer.ask_revision, request.include, request.exclude)
-        files = select_files(request.ref, resolved.files, request.include, params["allow_pickle"])
+        files = select_files(request.ref, resolved.files, request.include, self._params["allow_pickle"])
         if not files:
             raise VenomError(
                 "not_found",
@@ -145,8 +70,23 @@ class Planner:
                 todo="check include and exclude",
                 model=str(request.ref),
             )
-        known = find_known(manifest, files)
-        blobs = Blobs(manifest.models_dir)
+        known = {announced: digest for announced, digest in find_known(manifest, files, request.deep).items() if announced not in bad}
+        self._check_policy(request, files, known, Blobs(manifest.models_dir))
+        is_same_question = answer.entry is not None and request.state != "latest"
+        requested = answer.entry.requested_revision if answer.entry and is_same_question else request.wanted_revision
+        return plan_install(request, manifest, resolved.revision, files, known, requested, bad)
+
+    def _plan_ollama(self, request: Request, answer: LocalAnswer, manifest: Manifest) -> Step:
+        url = self._host.registry_of(request.ref)
+        step = models_ollama_plan.plan_online(request, answer, manifest, self._host, self._sources.registry(url))
+        if step.action == INSTALL and step.method == STORE and step.manifest is not None:
+            weights = {str(layer.digest) for layer in step.manifest.layers if layer.media_type in models_ollama_plan.WEIGHTS}
+            formats = {file.path: "gguf" for file in step.missing if file.announced in weights}
+            check_headers(request.ref, step.missing, self._sources.range_reader(url), formats=formats)
+        return step
+
+    def _check_policy(self, request: Request, files: t.Sequence[RemoteFile], known: t.Mapping[str, t.Any], blobs: Blobs) -> None:
+        source = self._sources.hub
 
         def read(file: RemoteFile) -> bytes:
             digest = known.get(file.announced)
@@ -155,37 +95,28 @@ class Planner:
             with open(blobs.path(digest), "rb") as stream:
                 return stream.read(MAX_SMALL_FILE)
 
-        check_code(request.ref, files, read, params["allow_remote_code"])
-        check_indexes(request.ref, files, read)
-        is_same_question = answer.entry is not None and request.state == "present"
-        requested = answer.entry.requested_revision if answer.entry and is_same_question else request.wanted_revision
-        return plan_install(request, manifest, resolved.revision, files, known, requested)
+        check_code(request.ref, files, read, self._params["allow_remote_code"])
+        expected = check_indexes(request.ref, files, read)
+        self._options.report(f"reading the headers of {request.ref}")
 
-    def _keep_if_unchanged(self, request: Request, commit: str, manifest: Manifest) -> Step | None:
-        """The step without a listing, where the branch still stands at a revision that is installed, intact and the newest."""
+        def read_range(file: RemoteFile, offset: int, length: int) -> bytes:
+            digest = known.get(file.announced)
+            if digest is None:
+                return source.read_range(file, offset, length)
+            with open(blobs.path(digest), "rb") as stream:
+                stream.seek(offset)
+                return stream.read(length)
+
+        check_headers(request.ref, files, read_range, known, expected)
+
+    def _ask_again(self, request: Request, commit: str, manifest: Manifest) -> LocalAnswer:
+        """The host's answer without a listing, where the branch still stands at a revision that is installed and the newest."""
         newest = manifest.find(request.ref.name, request.wanted_revision)
         if newest is None or newest.revision != commit or (newest.include, newest.exclude) != (request.include, request.exclude):
-            return None
-        pinned = Request(request.ref, request.runtime, "present", commit, request.alias, request.include, request.exclude)
-        step = plan_locally(pinned, manifest, self._params["config_dir"], self._params["force"]).step
+            return LocalAnswer(None)
+        pinned = replace(request, state="present", revision=commit)
+        answer = plan_locally(pinned, manifest, self._options)
+        step = answer.step
         if step is None:
-            return None
-        return Step(pinned if step.action != KEEP else request, step.action, step.before, step.after, repaired=step.repaired)
-
-    def _get_source(self) -> RememberingSource:
-        if self._source is None:
-            params = self._params
-            ca_path = params["ca_path"]
-            if ca_path and not os.path.isfile(ca_path):
-                raise VenomError("invalid_option", wanted="ca_path with certificates", found=f"no file {ca_path}", todo="correct ca_path")
-            self._source = RememberingSource(
-                HubSource(
-                    params["endpoint"],
-                    token=read_token(params["token"], params["token_file"]),
-                    ca_path=ca_path,
-                    allowed_hosts=params["allowed_hosts"] or (),
-                    stall_timeout=params["stall_timeout"],
-                    retry_policy=self._retry_policy,
-                )
-            )
-        return self._source
+            return answer
+        return LocalAnswer(Step(pinned if step.action != KEEP else request, step.action, step.before, step.after, repaired=step.repaired))

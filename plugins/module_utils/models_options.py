@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.capabilities import CAPABILITY_TYPES
-from ansible_collections.venom.llm.plugins.module_utils.models_plan import STATES
+from ansible_collections.venom.llm.plugins.module_utils.models_request import STATES
 
 Spec = dict[str, t.Any]
 
@@ -17,6 +17,18 @@ LOCATIONS: Spec = {
 }
 
 BACKEND: Spec = {"backend_python": {"type": "path", "default": "/opt/venom/backend/bin/python"}}
+
+OLLAMA: Spec = {
+    "registry": {"type": "str", "default": "https://registry.ollama.ai"},
+    "registry_username": {"type": "str"},
+    "registry_password": {"type": "str", "no_log": True},
+    "registry_password_file": {"type": "path", "no_log": False},
+    "registry_token": {"type": "str", "no_log": True},
+    "ollama_method": {"type": "str", "choices": ["auto", "store", "api", "cli"], "default": "auto"},
+    "ollama_url": {"type": "str", "default": "http://127.0.0.1:11434"},
+    "ollama_models_dir": {"type": "path", "default": "/var/lib/ollama/models"},
+    "ollama_owner": {"type": "str"},
+}
 
 _MODEL: Spec = {
     "provider": {"type": "str", "choices": ["auto", "huggingface", "ollama"], "default": "auto"},
@@ -51,17 +63,34 @@ def model_spec() -> Spec:
         retries={"type": "int", "default": 5},
         stall_timeout={"type": "float", "default": 30.0},
         lock_timeout={"type": "float", "default": 60.0},
+        deadline={"type": "float", "default": 0.0},
+        bandwidth_limit={"type": "str"},
+        verify={"type": "str", "choices": ["quick", "full"], "default": "quick"},
+        **OLLAMA,
         allow_pickle={"type": "bool", "default": False},
         allow_remote_code={"type": "bool", "default": False},
         force={"type": "bool", "default": False},
+        operation={"type": "str", "choices": ["run", "start", "poll", "cancel"], "default": "run"},
+        operation_id={"type": "str"},
+        operation_wait={"type": "float"},
+        operation_lease={"type": "float", "default": 60.0},
     )
 
 
 def model_rules() -> dict[str, t.Any]:
     """What holds between options of ``venom_model``."""
     return {
-        "mutually_exclusive": [("name", "models"), ("token", "token_file")],
-        "required_one_of": [("name", "models")],
+        "mutually_exclusive": [
+            ("name", "models"),
+            ("token", "token_file"),
+            ("registry_password", "registry_password_file"),
+            ("registry_password", "registry_token"),
+        ],
+        "required_if": [
+            ("operation", "run", ("name", "models"), True),
+            ("operation", "start", ("name", "models"), True),
+            ("operation", "poll", ("operation_id",)),
+        ],
     }
 
 

@@ -1,165 +1,77 @@
 # Copyright (c) 2026, the venom.llm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What has to happen so that the models are as wanted: values only, nothing is touched."""
+"""What has to happen for a Hugging Face model: the part that the host alone can tell, and the step once a hub was asked. Values only."""
 from __future__ import annotations
 
 import os
 import typing as t
-from dataclasses import dataclass, field
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import SNAPSHOTS_FOLDER, Entry, FileRecord, snapshot_path
 from ansible_collections.venom.llm.plugins.module_utils.models_observe import check_not_active, observe
-from ansible_collections.venom.llm.plugins.module_utils.names import Alias, Digest, ModelRef, is_commit, parse_revision, runtime_for
+from ansible_collections.venom.llm.plugins.module_utils.models_request import DEFAULT_REVISION, Request
+from ansible_collections.venom.llm.plugins.module_utils.models_steps import (
+    INSTALL,
+    KEEP,
+    RECORD,
+    RELINK,
+    REMOVE,
+    LocalAnswer,
+    PlanOptions,
+    Seen,
+    Step,
+    announced_of,
+)
+from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef, is_commit
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
 from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs, hash_file
+from ansible_collections.venom.llm.plugins.module_utils.store.hashing import sha256_of_all
+from ansible_collections.venom.llm.plugins.module_utils.store.partials import kept_bytes
 from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import Snapshots
 
-DEFAULT_REVISION = "main"
 
-KEEP, RECORD, RELINK, INSTALL, REMOVE = "keep", "record", "relink", "install", "remove"
-
-
-@dataclass(frozen=True)
-class Request:
-    """One model as the operator wants it, validated. ``revision`` is None when none was given."""
-
-    ref: ModelRef
-    runtime: str
-    state: str
-    revision: str | None
-    alias: str | None
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-
-    @classmethod
-    def parse(cls, item: t.Mapping[str, t.Any], default_state: str) -> Request:
-        """From module parameters. Raises ``invalid_name``, ``invalid_option``, ``incompatible_runtime``, ``unsupported_source``."""
-        ref = ModelRef.parse(item["name"], item.get("provider") or "auto")
-        runtime = runtime_for(ref, item.get("runtime") or "auto")
-        if ref.provider != "huggingface":
-            raise VenomError(
-                "unsupported_source",
-                wanted=f"{ref} from the provider {ref.provider}",
-                found="this version installs Hugging Face models only",
-                todo="name the model owner/name, or set provider to huggingface for a name without a slash",
-                model=str(ref),
-            )
-        revision, alias = item.get("revision"), item.get("alias")
-        return cls(
-            ref=ref,
-            runtime=runtime,
-            state=item.get("state") or default_state,
-            revision=None if revision is None else parse_revision(revision),
-            alias=None if alias is None else str(Alias.parse(alias)),
-            include=tuple(item.get("include") or ()),
-            exclude=tuple(item.get("exclude") or ()),
-        )
-
-    @property
-    def wanted_revision(self) -> str:
-        """The revision to ask the source for."""
-        return self.revision or DEFAULT_REVISION
-
-
-@dataclass(frozen=True)
-class Step:
-    """What is to be done for one model. ``action`` is the strongest thing that happens; ``after`` is None for a removal.
-
-    ``files`` are the files of the snapshot as the source announces them; ``known`` maps an announced digest to the content that
-    the store already has; ``missing`` is what must be fetched.
-    """
-
-    request: Request
-    action: str
-    before: tuple[Entry, ...] = ()
-    after: Entry | None = None
-    files: tuple[RemoteFile, ...] = ()
-    known: t.Mapping[str, Digest] = field(default_factory=dict)
-    missing: tuple[RemoteFile, ...] = ()
-    repaired: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-
-    @property
-    def bytes_total(self) -> int:
-        """Size of the model's files."""
-        return 0 if self.after is None else self.after.size_bytes
-
-    @property
-    def bytes_to_fetch(self) -> int:
-        """Bytes that have to come over the network, the same content counted once."""
-        return sum({file.announced: file.size for file in self.missing}.values())
-
-    def to_dict(self) -> dict[str, t.Any]:
-        """The step as an operator reads it."""
-        missing = {file.path for file in self.missing}
-        return {
-            "name": str(self.request.ref),
-            "action": self.action,
-            "revision": self.after.revision if self.after else None,
-            "removed_revisions": [entry.revision for entry in self.before] if self.action == REMOVE else [],
-            "bytes_total": self.bytes_total,
-            "bytes_to_fetch": self.bytes_to_fetch,
-            "bytes_kept": self.bytes_total - sum(file.size for file in self.missing),
-            "files": [
-                {"path": file.path, "size": file.size, "digest": file.announced, "action": "fetch" if file.path in missing else "keep"}
-                for file in self.files
-            ],
-            "repaired": list(self.repaired),
-        }
-
-
-@dataclass(frozen=True)
-class LocalAnswer:
-    """What the host alone can tell about a request: a finished step, or the revision to ask the hub about."""
-
-    step: Step | None
-    entry: Entry | None = None
-    ask_revision: str = ""
-
-
-def plan_locally(request: Request, manifest: Manifest, config_dir: str, force: bool) -> LocalAnswer:
+def plan_locally(request: Request, manifest: Manifest, options: PlanOptions) -> LocalAnswer:
     """Decide without network where that is possible. Raises ``model_active``."""
-    return _PLANNERS[request.state](request, manifest, config_dir, force)
+    return _PLANNERS[request.state](request, manifest, options)
 
 
-def _plan_present(request: Request, manifest: Manifest, dummy_config_dir: str, dummy_force: bool) -> LocalAnswer:
+def _plan_present(request: Request, manifest: Manifest, options: PlanOptions) -> LocalAnswer:
     entry = _satisfying(request, manifest)
     if entry is None:
         return LocalAnswer(None, None, request.wanted_revision)
     if (entry.include, entry.exclude) != (request.include, request.exclude):
-        return LocalAnswer(None, entry, entry.revision)
-    return _plan_entry(request, manifest, entry)
+        seen = Seen(damaged=_find_bad(manifest, entry, options)[1]) if request.deep else Seen()
+        return LocalAnswer(None, entry, entry.revision, seen)
+    return _plan_deeply(request, manifest, entry, options) if request.deep else _plan_entry(request, manifest, entry)
 
 
-def _plan_latest(request: Request, manifest: Manifest, config_dir: str, force: bool) -> LocalAnswer:
+def _plan_latest(request: Request, manifest: Manifest, options: PlanOptions) -> LocalAnswer:
     if is_commit(request.revision):
-        return _plan_present(request, manifest, config_dir, force)
+        return _plan_present(request, manifest, options)
     return LocalAnswer(None, manifest.find(request.ref.name, request.wanted_revision), request.wanted_revision)
 
 
-def _plan_absent(request: Request, manifest: Manifest, config_dir: str, force: bool) -> LocalAnswer:
+def _plan_absent(request: Request, manifest: Manifest, options: PlanOptions) -> LocalAnswer:
     entries = tuple(
         entry for entry in manifest.revisions(request.ref.key) if request.revision in (None, entry.revision, entry.requested_revision)
     )
     folders = _folders_on_disk(request, manifest, entries)
     if not entries and not folders:
         return LocalAnswer(Step(request, KEEP))
-    if not force:
+    if not options.force:
         root = os.path.join(manifest.models_dir, SNAPSHOTS_FOLDER)
-        check_not_active(config_dir, request.ref, entries, [os.path.join(root, folder) for folder in folders])
+        check_not_active(options.config_dir, request.ref, entries, [os.path.join(root, folder) for folder in folders])
     return LocalAnswer(Step(request, REMOVE, before=entries, folders=folders))
 
 
-_PLANNERS: dict[str, t.Callable[[Request, Manifest, str, bool], LocalAnswer]] = {
+_PLANNERS: dict[str, t.Callable[[Request, Manifest, PlanOptions], LocalAnswer]] = {
     "present": _plan_present,
     "latest": _plan_latest,
+    "verified": _plan_present,
     "absent": _plan_absent,
 }
-#: Every state of the module.
-STATES = tuple(_PLANNERS)
 
 
 def _folders_on_disk(request: Request, manifest: Manifest, entries: t.Sequence[Entry]) -> tuple[str, ...]:
@@ -206,6 +118,38 @@ def _plan_entry(request: Request, manifest: Manifest, entry: Entry) -> LocalAnsw
     return LocalAnswer(None, entry, entry.revision)
 
 
+def _plan_deeply(request: Request, manifest: Manifest, entry: Entry, options: PlanOptions) -> LocalAnswer:
+    """An entry that answers the request, with every byte of it hashed now. Good files are left as they are."""
+    after = entry if request.alias in (None, entry.alias) else entry.replace(alias=request.alias)
+    bad, lost = _find_bad(manifest, entry, options)
+    if not bad:
+        return LocalAnswer(Step(request, KEEP if after == entry else RECORD, before=(entry,), after=after))
+    if not lost:
+        return LocalAnswer(Step(request, RELINK, before=(entry,), after=after, repaired=bad))
+    return LocalAnswer(None, entry, entry.revision, Seen(damaged=lost))
+
+
+def _find_bad(manifest: Manifest, entry: Entry, options: PlanOptions) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Paths of the files that are not what was published, and the announced digests of those whose blob is bad or gone, too."""
+    blobs = Blobs(manifest.models_dir)
+    total = sum(record.size for record in entry.files)
+    done = 0
+
+    def advance(length: int) -> None:
+        nonlocal done
+        done += length
+        options.report(f"hashing {entry.name}", done, total)
+
+    paths = {record.path: os.path.join(entry.local_path, record.path) for record in entry.files}
+    hashed = sha256_of_all(paths.values(), advance)
+    stale = {record.path for record in observe(entry).damaged}
+    bad = tuple(record for record in entry.files if hashed[paths[record.path]] != record.digest.hex or record.path in stale)
+    # A published file and its blob are one file, unless a hand replaced one of them.
+    found = sha256_of_all(blobs.path(record.digest) for record in bad)
+    lost = frozenset(announced_of(record) for record in bad if found[blobs.path(record.digest)] != record.digest.hex)
+    return tuple(record.path for record in bad), lost
+
+
 def is_blob_good(blobs: Blobs, record: FileRecord) -> bool:
     """Whether the blob of a record still holds what was published.
 
@@ -220,17 +164,22 @@ def is_blob_good(blobs: Blobs, record: FileRecord) -> bool:
     return blobs.verify(record.digest, record.size)
 
 
-def find_known(manifest: Manifest, files: t.Sequence[RemoteFile]) -> dict[str, Digest]:
-    """Which announced contents the store already has. Blobs that no record vouches for are hashed.
+def _is_blob_good_deeply(blobs: Blobs, record: FileRecord) -> bool:
+    return blobs.verify(record.digest, record.size)
+
+
+def find_known(manifest: Manifest, files: t.Sequence[RemoteFile], is_deep: bool = False) -> dict[str, Digest]:
+    """Which announced contents the store already has. Blobs that no record vouches for are hashed, all of them where ``is_deep``.
 
     Git blob SHA-1s are found through the records, since blobs are named by their SHA-256.
     """
     blobs = Blobs(manifest.models_dir)
     records = {announced_of(record): record for entry in manifest.models for record in entry.files}
     known: dict[str, Digest] = {}
+    is_good = _is_blob_good_deeply if is_deep else is_blob_good
     for file in files:
         record = records.get(file.announced)
-        if record is not None and record.size == file.size and is_blob_good(blobs, record):
+        if record is not None and record.size == file.size and is_good(blobs, record):
             known[file.announced] = record.digest
         elif file.sha256 is not None and blobs.verify(Digest("sha256", file.sha256), file.size):
             known[file.announced] = Digest("sha256", file.sha256)
@@ -255,15 +204,24 @@ def _find_by_git_sha1(blobs: Blobs, files: t.Sequence[RemoteFile]) -> dict[str, 
 
 
 def plan_install(
-    request: Request, manifest: Manifest, revision: str, files: t.Sequence[RemoteFile], known: t.Mapping[str, Digest], requested: str | None
+    request: Request,
+    manifest: Manifest,
+    revision: str,
+    files: t.Sequence[RemoteFile],
+    known: t.Mapping[str, Digest],
+    requested: str | None,
+    bad: t.Collection[str] = (),
 ) -> Step:
-    """The step that brings a resolved revision onto the host; ``requested`` is the name that led to it."""
+    """The step that brings a resolved revision onto the host; ``requested`` is the name that led to it.
+
+    ``bad`` are announced digests whose content was found to be bad here although size, time and inode are as recorded.
+    """
     entry = next((other for other in manifest.revisions(request.ref.key) if other.revision == revision), None)
     missing = tuple(file for file in files if file.announced not in known)
     newest = next(iter(manifest.revisions(request.ref.key)), None)
     inherited = entry or newest
     after = Entry(
-        name=request.ref.name,
+        name=str(request.ref),
         provider=request.ref.provider,
         runtime=request.runtime,
         revision=revision,
@@ -279,46 +237,21 @@ def plan_install(
         exclude=request.exclude,
     )
     before = (entry,) if entry else ()
+    partial = find_partial(Blobs(manifest.models_dir).partial_root, missing)
     if entry is None:
-        return Step(request, INSTALL, before, after, tuple(files), known, missing)
-    damaged = tuple(record.path for record in observe(entry).damaged)
+        return Step(request, INSTALL, before, after, tuple(files), known, missing, partial)
+    stale = {record.path for record in observe(entry).damaged}
+    damaged = tuple(record.path for record in entry.files if record.path in stale or announced_of(record) in bad)
     recorded = {record.path: (record.size, announced_of(record)) for record in entry.files}
     if not damaged and recorded == {file.path: (file.size, file.announced) for file in files}:
         after = entry.replace(alias=after.alias, requested_revision=requested, include=request.include, exclude=request.exclude)
         is_newest = newest is not None and newest.revision == revision
         is_same = after == entry and (request.state != "latest" or is_newest)
         return Step(request, KEEP if is_same else RECORD, before, after)
-    return Step(request, INSTALL, before, after, tuple(files), known, missing, repaired=damaged)
+    return Step(request, INSTALL, before, after, tuple(files), known, missing, partial, repaired=damaged)
 
 
-def announced_of(record: FileRecord) -> str:
-    """The digest that the source had announced for a recorded file."""
-    return f"git-sha1:{record.git_sha1}" if record.git_sha1 else str(record.digest)
-
-
-def show(step: Step) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
-    """The step as a difference: what a plan and a finished run both know, so that check mode and the real run show the same."""
-    before = {f"{entry.name}@{entry.revision}": _show_entry(entry) for entry in step.before}
-    if step.after is None:
-        return before, {}
-    shown = _show_entry(step.after)
-    if step.action == INSTALL:
-        shown["files"] = {file.path: {"size": file.size, "digest": file.announced} for file in step.files}
-    after = {f"{step.after.name}@{step.after.revision}": shown}
-    for path in step.repaired:
-        before[f"{step.after.name}@{step.after.revision}"]["files"][path] = "missing or changed"
-    return before, after
-
-
-def _show_entry(entry: Entry) -> dict[str, t.Any]:
-    return {
-        "provider": entry.provider,
-        "runtime": entry.runtime,
-        "revision": entry.revision,
-        "requested_revision": entry.requested_revision,
-        "alias": entry.alias,
-        "include": list(entry.include),
-        "exclude": list(entry.exclude),
-        "size_bytes": entry.size_bytes,
-        "files": {record.path: {"size": record.size, "digest": announced_of(record)} for record in entry.files},
-    }
+def find_partial(partial_root: str, missing: t.Sequence[RemoteFile]) -> dict[str, int]:
+    """Bytes of each missing content that an interrupted run left here, for plans: cheap, nothing is hashed."""
+    kept = {file.announced: kept_bytes(partial_root, file.announced, file.size) for file in missing}
+    return {announced: length for announced, length in kept.items() if length}

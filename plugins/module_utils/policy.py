@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
 import typing as t
 
-from ansible_collections.venom.llm.plugins.module_utils.capabilities import read_safetensors_header
+from ansible_collections.venom.llm.plugins.module_utils.bounded_json import load_json
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef, safe_relative_path
+from ansible_collections.venom.llm.plugins.module_utils.policy_headers import check_headers as check_headers
+from ansible_collections.venom.llm.plugins.module_utils.policy_headers import check_weights as check_weights
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
 
 SAFE_WEIGHTS = (".safetensors", ".gguf")
@@ -84,15 +85,23 @@ def check_code(ref: ModelRef, files: t.Sequence[RemoteFile], read: Read, allow_r
 
 
 def _has_auto_map(value: t.Any) -> bool:
-    if isinstance(value, dict):
-        return "auto_map" in value or any(_has_auto_map(item) for item in value.values())
-    return isinstance(value, list) and any(_has_auto_map(item) for item in value)
+    # A stack of its own: the JSON parser takes deeper texts than Python's calls can follow.
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            if "auto_map" in item:
+                return True
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+    return False
 
 
 def _load(ref: ModelRef, file: RemoteFile, read: Read) -> t.Any:
     try:
-        return json.loads(read(file).decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        return load_json(read(file))
+    except ValueError as error:
         raise VenomError(
             "unsupported_source",
             wanted=f"JSON in {ascii(file.path)} of {ref}",
@@ -102,12 +111,14 @@ def _load(ref: ModelRef, file: RemoteFile, read: Read) -> t.Any:
         ) from error
 
 
-def check_indexes(ref: ModelRef, files: t.Sequence[RemoteFile], read: Read) -> None:
+def check_indexes(ref: ModelRef, files: t.Sequence[RemoteFile], read: Read) -> dict[str, set[str]]:
     """Every shard that a safetensors index names must be a safe name and in the plan.
 
-    Raises ``invalid_name`` for a hostile name, ``unsupported_source`` for a missing shard or a malformed index.
+    Returns the tensors that each shard must have, by its path: ``check_headers`` looks for them. Raises ``invalid_name`` for a hostile
+    name, ``unsupported_source`` for a missing shard or a malformed index.
     """
     paths = {file.path for file in files}
+    expected: dict[str, set[str]] = {}
     for file in files:
         if not file.path.endswith(".safetensors.index.json"):
             continue
@@ -116,10 +127,15 @@ def check_indexes(ref: ModelRef, files: t.Sequence[RemoteFile], read: Read) -> N
         if not isinstance(weight_map, dict):
             raise _incomplete(ref, file.path, "it has no weight_map")
         folder = os.path.dirname(file.path)
-        for shard in {str(value): None for value in weight_map.values()}:
+        shards: dict[str, set[str]] = {}
+        for tensor, shard in weight_map.items():
+            shards.setdefault(str(shard), set()).add(tensor)
+        for shard, tensors in shards.items():
             path = safe_relative_path("/".join(filter(None, (folder, safe_relative_path(shard)))))
             if path not in paths:
                 raise _incomplete(ref, file.path, f"it names {ascii(path)}, which is not among the files")
+            expected.setdefault(path, set()).update(tensors)
+    return expected
 
 
 def _incomplete(ref: ModelRef, path: str, found: str) -> VenomError:
@@ -130,22 +146,3 @@ def _incomplete(ref: ModelRef, path: str, found: str) -> VenomError:
         todo="check include and exclude, or report it to the repository's owner",
         model=str(ref),
     )
-
-
-def check_weights(ref: ModelRef, path: str, local: str) -> None:
-    """A fetched file's header must fit its name: safetensors in full, GGUF by its magic. Raises ``unsupported_source``."""
-    try:
-        if path.endswith(".safetensors"):
-            read_safetensors_header(local)
-        elif path.endswith(".gguf"):
-            with open(local, "rb") as stream:
-                if stream.read(4) != b"GGUF":
-                    raise ValueError("it does not begin with GGUF")
-    except ValueError as error:
-        raise VenomError(
-            "unsupported_source",
-            wanted=f"a valid {path.rpartition('.')[2]} file {ascii(path)} in {ref}",
-            found=str(error),
-            todo="report it to the repository's owner, or leave the file out with exclude",
-            model=str(ref),
-        ) from error

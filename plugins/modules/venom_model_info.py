@@ -92,6 +92,23 @@ operations:
   returned: success
   type: list
   elements: dict
+calls:
+  description: Work that M(venom.llm.venom_model) has started and that goes on now, as RV(venom.llm.venom_model#module:call).
+  returned: success
+  type: list
+  elements: dict
+locks:
+  description: Locks of the models folder that are held now.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the lock.
+      type: str
+    holder:
+      description: Process id, start time and purpose of the holder.
+      type: dict
 usage:
   description: Bytes of the models folder and its file system. Contents shared by several models count once.
   returned: O(usage=true)

@@ -33,7 +33,7 @@ from ansible_collections.venom.llm.plugins.module_utils.models import run_models
 class Context:
     check_mode = False
     diff_mode = True
-    warn = has_library = need_backend = staticmethod(forbid("context"))
+    warn = report = has_library = need_backend = staticmethod(forbid("context"))
 
 real_import, real_open, real_os_open = builtins.__import__, builtins.open, os.open
 def guarded_import(name, *arguments, **options):

@@ -260,7 +260,9 @@ def test_an_unreadable_manifest_is_rebuilt_without_the_hub(tmp_path: Path, hub: 
         ([{"name": "a/b", "revision": "main"}, {"name": "a/b", "revision": "v1"}], "invalid_option"),
         ([{"name": "../x"}], "invalid_name"),
         ([{"name": "a/b", "runtime": "ollama"}], "incompatible_runtime"),
-        ([{"name": "phi3:mini"}], "unsupported_source"),
+        ([{"name": "phi3:mini"}, {"name": "library/phi3", "provider": "ollama", "revision": "mini"}], "invalid_option"),
+        ([{"name": "phi3:mini", "revision": "3.8b"}], "invalid_option"),
+        ([{"name": "phi3:mini", "include": ["*"]}], "invalid_option"),
     ],
 )
 def test_contradictions_are_refused_before_anything_is_done(tmp_path: Path, hub: Hub, models: list[dict[str, t.Any]], code: str) -> None:
@@ -303,14 +305,14 @@ def test_aliases_can_be_swapped_and_taken_over_from_a_removed_model(tmp_path: Pa
 
 def test_a_second_writer_is_told_who_is_at_work(tmp_path: Path, hub: Hub) -> None:
     hub.add_repo("a/b", small_model(tmp_path / "repo", 1))
-    with Lock(str(tmp_path / "models" / "locks" / "models.lock"), 0, {"what": "somebody"}):
+    with Lock(str(tmp_path / "models" / "locks" / "models-vllm.lock"), 0, {"what": "somebody"}):
         with pytest.raises(VenomError) as caught:
             install(tmp_path, hub, name="a/b")
         assert caught.value.reason_code == "locked"
         assert "somebody" in str(caught.value)
         assert install(tmp_path, hub, True, name="a/b")["changed"] is True
     install(tmp_path, hub, name="a/b")
-    with Lock(str(tmp_path / "models" / "locks" / "models.lock"), 0):
+    with Lock(str(tmp_path / "models" / "locks" / "models-vllm.lock"), 0):
         assert install(tmp_path, hub, name="a/b")["changed"] is False
 
 

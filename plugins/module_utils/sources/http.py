@@ -4,7 +4,9 @@
 """Byte streams over HTTP: only to allowed hosts, with the token only where it belongs, nothing decoded on the way."""
 from __future__ import annotations
 
+import re
 import threading
+import time
 import typing as t
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
@@ -17,8 +19,14 @@ if t.TYPE_CHECKING:
     import requests
 
 CONNECT_TIMEOUT = 10.0
-CHUNK_SIZE = 1024 * 1024
+#: Bytes read at once; a socket seldom has more.
+CHUNK_SIZE = 256 * 1024
 MAX_REDIRECTS = 5
+#: Seconds that the target of a redirect is used again. Signed links of the public hub live for an hour.
+TARGET_LIFETIME = 300.0
+_MAX_DRAINED = 64 * 1024
+_CONTENT_RANGE = re.compile(r"\Abytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20})\Z")
+_STRONG_ETAG = re.compile(r'\A"[\x21\x23-\x7e]{1,200}"\Z')
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -114,10 +122,12 @@ class HostList:
 
 
 class HttpStream:
-    """The body of one answer."""
+    """The body of one answer, beginning at ``offset``."""
 
-    def __init__(self, response: requests.Response) -> None:
+    def __init__(self, response: requests.Response, offset: int = 0, identity: str | None = None) -> None:
         self._response = response
+        self.offset = offset
+        self.identity = identity
 
     def __iter__(self) -> t.Iterator[bytes]:
         import urllib3
@@ -141,12 +151,12 @@ class HttpStream:
             return
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Give the connection back; one whose body was not read to its end is closed."""
         self._response.close()
 
 
 class HttpClient:
-    """Opens streams below one endpoint. One per run; threads may share it."""
+    """Opens streams below one endpoint. One per run; threads may share it, each has connections of its own, which are used again."""
 
     def __init__(
         self, hosts: HostList, token: str | None = None, ca_path: str | None = None, stall_timeout: float = 30.0, connections: int = 8
@@ -157,6 +167,8 @@ class HttpClient:
         self._stall_timeout = stall_timeout
         self._connections = connections
         self._local = threading.local()
+        #: Where a URL led to lately, and when: a large file is asked for in many parts, and hubs count requests, not their CDN.
+        self._targets: dict[str, tuple[str, float]] = {}
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -169,32 +181,38 @@ class HttpClient:
             self._local.session = session
         return session
 
-    def open(self, url: str, offset: int = 0) -> HttpStream:
-        """GET from an offset, redirects followed by hand. Raises ``TransientError`` or ``VenomError``."""
-        import requests
+    def open(self, url: str, offset: int = 0, length: int | None = None, size: int | None = None) -> HttpStream:
+        """GET ``length`` bytes from an offset on, or all; redirects are followed by hand. Raises ``TransientError`` or ``VenomError``.
 
-        before: str | None = None
+        ``size`` is how long the file is, where that is known: the answer must say the same. A server that ignores the range gives a stream
+        whose ``offset`` is 0 and that does not end where it was asked to.
+        """
+        part = Part(offset, length, size)
+        target, moment = self._targets.get(url, (None, 0.0))
+        if target is not None and time.monotonic() - moment < TARGET_LIFETIME:
+            try:
+                return self._follow(target, part, before=url)
+            except TransientError:
+                self._targets.pop(url, None)
+                raise
+            except VenomError:
+                # A signed link that ran out answers 403; whoever gave it has a fresh one.
+                self._targets.pop(url, None)
+        return self._follow(url, part, before=None)
+
+    def _follow(self, url: str, part: Part, before: str | None) -> HttpStream:
+        first = url
         redirects = 0
         while redirects <= MAX_REDIRECTS:
             self.hosts.check(url, before)
-            try:
-                response = self._session().get(
-                    url,
-                    headers=self._headers(url, offset),
-                    stream=True,
-                    allow_redirects=False,
-                    timeout=(CONNECT_TIMEOUT, self._stall_timeout),
-                    proxies=requests.utils.get_environ_proxies(url),
-                    verify=self._verify,
-                )
-            except requests.exceptions.SSLError as error:
-                raise _untrusted(url) from error
-            except requests.exceptions.RequestException as error:
-                raise TransientError(f"no answer from {scrub(url)} ({type(error).__name__})") from error
+            response = self._get(url, part)
             if response.status_code not in _REDIRECTS:
-                return self._checked(url, response, offset)
+                stream = _checked(url, response, part)
+                if redirects:
+                    self._targets[first] = (url, time.monotonic())
+                return stream
             target = urljoin(url, response.headers.get("Location", ""))
-            response.close()
+            _drain(response)
             before, url = url, target
             redirects += 1
         raise VenomError(
@@ -204,37 +222,116 @@ class HttpClient:
             todo="check endpoint",
         )
 
-    def _headers(self, url: str, offset: int) -> dict[str, str]:
+    def _get(self, url: str, part: Part) -> requests.Response:
+        import requests
+
+        try:
+            return self._session().get(
+                url,
+                headers=self._headers(url, part),
+                stream=True,
+                allow_redirects=False,
+                timeout=(CONNECT_TIMEOUT, self._stall_timeout),
+                proxies=requests.utils.get_environ_proxies(url),
+                verify=self._verify,
+            )
+        except requests.exceptions.SSLError as error:
+            raise _untrusted(url) from error
+        except requests.exceptions.RequestException as error:
+            raise TransientError(f"no answer from {scrub(url)} ({type(error).__name__})") from error
+
+    def _headers(self, url: str, part: Part) -> dict[str, str]:
         headers = {"Accept-Encoding": "identity", "User-Agent": "venom.llm"}
-        if offset:
-            headers["Range"] = f"bytes={offset}-"
+        if part.is_asked:
+            headers["Range"] = f"bytes={part.offset}-{'' if part.end is None else part.end - 1}"
         if self._token is not None and origin_of(url) == origin_of(self.hosts.endpoint):
             headers["Authorization"] = f"Bearer {self._token}"
         return headers
 
-    def _checked(self, url: str, response: requests.Response, offset: int) -> HttpStream:
-        status = response.status_code
-        encoding = response.headers.get("Content-Encoding", "identity").lower()
-        if status == (206 if offset else 200) and encoding in ("", "identity"):
-            return HttpStream(response)
+
+@dataclass(frozen=True)
+class Part:
+    """What is asked for: ``length`` bytes (None for all) from ``offset`` on, of ``size`` bytes (None where nobody knows)."""
+
+    offset: int
+    length: int | None
+    size: int | None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it takes a Range header: the whole file is asked for without one."""
+        return self.offset > 0 or (self.length is not None and (self.size is None or self.length < self.size))
+
+    @property
+    def end(self) -> int | None:
+        """The position after the last byte, where it is known."""
+        return self.offset + self.length if self.length is not None else self.size
+
+    def matches(self, content_range: str) -> bool:
+        """Whether a 206 says start, end and total as they were asked for."""
+        match = _CONTENT_RANGE.match(content_range)
+        if match is None:
+            return False
+        start, last, total = (int(group) for group in match.groups())
+        return start == self.offset and last + 1 == (total if self.end is None else self.end) and total == (total if self.size is None else self.size)
+
+
+def _checked(url: str, response: requests.Response, part: Part) -> HttpStream:
+    """The stream of an answer that is what was asked for. Raises ``TransientError`` or ``VenomError``, the connection closed."""
+    status, headers = response.status_code, response.headers
+    if status in (200, 206):
+        found = _find_fault(response, part)
+        if found is None:
+            etag = headers.get("ETag", "")
+            identity = "{}://{}:{} {}".format(*origin_of(url), etag) if _STRONG_ETAG.match(etag) else None
+            return HttpStream(response, part.offset if status == 206 else 0, identity)
+    else:
+        found = f"HTTP {status}"
+    response.close()
+    wanted = f"the bytes of {scrub(url)}"
+    todo = "check that endpoint gives the files that it lists, and proxies on the way"
+    if is_transient_status(status):
+        raise TransientError(f"{scrub(url)} answered {status}", status, read_retry_after(headers))
+    if status in (200, 206, 416):
+        # One hiccup of a proxy must not end a long transfer, so it is tried again.
+        raise TransientError(f"{scrub(url)} answered {found}", status, final=VenomError("unsupported_source", wanted, found, todo))
+    if headers.get("X-Error-Code") == "GatedRepo":
+        raise VenomError("gated", wanted=f"to read {scrub(url)}", found="the repository is gated", todo="ask for access on its page")
+    if status in (401, 403):
+        raise VenomError("unauthorized", wanted=f"to read {scrub(url)}", found=found, todo="give a token that may read the repository")
+    if status == 404:
+        raise VenomError("not_found", wanted=f"to read {scrub(url)}", found="HTTP 404", todo="check the model's name and revision")
+    raise VenomError("unsupported_source", wanted, found, todo)
+
+
+def _find_fault(response: requests.Response, part: Part) -> str | None:
+    """What is wrong with a 200 or 206."""
+    headers, is_part = response.headers, response.status_code == 206
+    encoding = headers.get("Content-Encoding", "identity").lower()
+    if encoding not in ("", "identity"):
+        return f"content encoding {ascii(encoding)}, which nobody asked for"
+    content_range = headers.get("Content-Range", "")
+    if is_part and not (part.is_asked and part.matches(content_range)):
+        return f"HTTP 206 with {ascii(content_range)} for {part.offset} to {part.end} of {part.size}"
+    length = headers.get("Content-Length")
+    wanted = part.size if not is_part or part.end is None else part.end - part.offset
+    if length is not None and wanted is not None and length != str(wanted):
+        return f"{ascii(length)} bytes instead of {wanted}"
+    return None
+
+
+def _drain(response: requests.Response) -> None:
+    """Read the few words of a redirect, so that the connection can be used again."""
+    import urllib3
+
+    length = response.headers.get("Content-Length", "")
+    try:
+        if length.isdigit() and int(length) <= _MAX_DRAINED:
+            response.raw.read(_MAX_DRAINED, decode_content=False)
+    except (urllib3.exceptions.HTTPError, OSError, ValueError):
+        return
+    finally:
         response.close()
-        if is_transient_status(status):
-            raise TransientError(f"{scrub(url)} answered {status}", status, read_retry_after(response.headers))
-        code = response.headers.get("X-Error-Code")
-        if code == "GatedRepo":
-            raise VenomError("gated", wanted=f"to read {scrub(url)}", found="the repository is gated", todo="ask for access on its page")
-        if status in (401, 403):
-            raise VenomError(
-                "unauthorized", wanted=f"to read {scrub(url)}", found=f"HTTP {status}", todo="give a token that may read the repository"
-            )
-        if status == 404:
-            raise VenomError("not_found", wanted=f"to read {scrub(url)}", found="HTTP 404", todo="check the model's name and revision")
-        raise VenomError(
-            "unsupported_source",
-            wanted=f"the bytes of {scrub(url)}",
-            found=f"HTTP {status}, content encoding {ascii(encoding)}",
-            todo="check that endpoint is a Hugging Face hub, and proxies on the way",
-        )
 
 
 def _untrusted(url: str) -> VenomError:

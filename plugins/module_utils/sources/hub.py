@@ -82,9 +82,9 @@ class HubSource:
             self._probe(ref, files[0])
         return ModelPlan(ref, commit, revision, files)
 
-    def open(self, file: RemoteFile, offset: int = 0) -> Stream:
-        """The bytes of a file. Raises ``TransientError`` or ``VenomError``; retrying is the caller's."""
-        return self._http.open(file.url, offset)
+    def open(self, file: RemoteFile, offset: int = 0, length: int | None = None) -> Stream:
+        """The bytes of a file from an offset on. Raises ``TransientError`` or ``VenomError``; retrying is the caller's."""
+        return self._http.open(file.url, offset, length, file.size)
 
     def read(self, file: RemoteFile, limit: int) -> bytes:
         """A small file in memory, retried, not verified. Raises ``VenomError``, ``unsupported_source`` above ``limit`` bytes."""

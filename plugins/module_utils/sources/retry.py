@@ -58,7 +58,9 @@ def read_retry_after(headers: t.Mapping[str, str], now: t.Callable[[], float] = 
 
 
 def give_up(error: TransientError, wanted: str, attempts: int) -> VenomError:
-    """The final error after the last try."""
+    """The final error after the last try: the one that the failure itself brings, else what its status says."""
+    if error.final is not None:
+        return error.final
     if error.status == 429:
         return VenomError(
             "rate_limited",

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.files import fsync_folder, make_folders, remove_if_there, temporary_name
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest
+from ansible_collections.venom.llm.plugins.module_utils.store import partials
 
 #: Bytes read at once while hashing. Python's hashlib lets other threads run above 2 KiB.
 CHUNK_SIZE = 1024 * 1024
 BLOB_MODE = 0o444
+#: Seconds that an unfinished file waits for a run that wants it.
+KEEP_PARTIALS = 7 * 86400.0
 
 
 def hash_file(path: str, size: int) -> tuple[str, str]:
@@ -109,11 +112,9 @@ class Blobs:
         remove_if_empty(os.path.dirname(self.root))
         return freed
 
-    def clean_partials(self) -> None:
-        """Remove what interrupted transfers left. Only the holder of the models lock may do that."""
-        for item in list(_entries(self.partial_root)):
-            os.unlink(item.path)
-        remove_if_empty(self.partial_root)
+    def clean_partials(self, keep: t.Collection[str] = (), older_than: float = KEEP_PARTIALS) -> None:
+        """Remove what nobody will go on with, see ``partials.clean``. Only the holder of the models lock may do that."""
+        partials.clean(self.partial_root, keep, older_than)
 
 
 def _entries(path: str) -> t.Iterator[os.DirEntry[str]]:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.journal import Operation, prune, read_operations, sanitize
+from ansible_collections.venom.llm.plugins.module_utils.interrupts import Interrupted
+from ansible_collections.venom.llm.plugins.module_utils.journal import Operation, prune, read_operations, read_running, sanitize
 
 
 def test_completed_failed_and_cancelled(tmp_path: Path) -> None:
@@ -44,6 +45,50 @@ def test_progress_is_written_at_most_once_a_second(tmp_path: Path) -> None:
         now[0] += 2
         operation.advance(2, 10)
         assert written() == 2
+
+
+def test_the_rate_is_smoothed_and_does_not_count_what_was_there_before(tmp_path: Path) -> None:
+    now = [0.0]
+    with Operation(str(tmp_path), "a/b", "install", clock=lambda: now[0]) as operation:
+
+        def rate_after(seconds: float, done: int) -> int | None:
+            now[0] += seconds
+            operation.advance(done, 10_000)
+            rate: int | None = operation.record["bytes_per_second"]
+            return rate
+
+        assert rate_after(0, 5_000) is None, "an earlier run has left half of it"
+        assert rate_after(2, 5_200) == 100
+        assert rate_after(0.5, 5_300) == 100, "not written, so not measured"
+        slower = rate_after(1.5, 5_300)
+        assert slower is not None and 50 < slower < 100
+        for dummy in range(20):
+            last = rate_after(5, 5_300)
+        assert last == 0
+
+
+def test_interrupted_on_request_says_by_what(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted), Operation(str(tmp_path), "a/b", "install"):
+        raise Interrupted("it was stopped by SIGTERM")
+    with pytest.raises(VenomError), Operation(str(tmp_path), "a/b", "install"):
+        raise VenomError("cancelled", "x", "somebody did not want it", "z")
+    assert [(item["status"], item["message"], item["error"]) for item in read_operations(str(tmp_path))] == [
+        ("cancelled", "somebody did not want it", None),
+        ("cancelled", "it was stopped by SIGTERM", None),
+    ]
+
+
+def test_what_a_process_does_now(tmp_path: Path) -> None:
+    with Operation(str(tmp_path), "a/done", "install") as first:
+        pass
+    pid, started = first.record["pid"], first.record["pid_started"]
+    with Operation(str(tmp_path), "a/b", "install") as operation, Operation(str(tmp_path), "a/c", "remove"):
+        operation.advance(1, 2)
+        found = read_running(str(tmp_path), pid, started)
+        assert [(item["model"], item["status"]) for item in found] == [("a/b", "in_progress"), ("a/c", "in_progress")]
+        assert all(item["seconds_silent"] >= 0 and "pid" not in item for item in found)
+        assert read_running(str(tmp_path), pid, started + 1) == []
+    assert read_running(str(tmp_path), pid, started) == []
 
 
 def test_an_operation_whose_process_died_is_told_as_failed_and_not_rewritten(tmp_path: Path) -> None:

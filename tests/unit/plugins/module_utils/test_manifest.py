@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.manifest import Entry, Manifest
+from ansible_collections.venom.llm.plugins.module_utils.manifest import Entry, Manifest, change_manifest, manifest_lock
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import normalise_time, snapshot_sha256
+from ansible_collections.venom.llm.plugins.module_utils.models_observe import observe
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest
 from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
 from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import Snapshots
@@ -198,3 +199,67 @@ def test_a_rebuild_leaves_symlinks_alone(tmp_path: Path) -> None:
     (folder / "config.json").symlink_to("/etc/passwd")
     (tmp_path / "manifest.json").write_bytes(b"broken")
     assert Manifest.load(str(tmp_path)).models == ()
+
+
+def test_a_change_is_made_on_what_is_stored_then_and_under_the_lock(tmp_path: Path) -> None:
+    one, two = Entry.from_dict(record(), str(tmp_path)), Entry.from_dict(record("c/d"), str(tmp_path))
+    looked = Manifest.load(str(tmp_path))
+    change_manifest(str(tmp_path), lambda manifest: manifest.merge(one))
+
+    def change(manifest: Manifest) -> Manifest:
+        with pytest.raises(VenomError) as caught, manifest_lock(str(tmp_path), 0.0):
+            pass
+        assert caught.value.reason_code == "locked"
+        return manifest.merge(two)
+
+    changed = change_manifest(str(tmp_path), change)
+    assert looked.models == () and changed.models == Manifest.load(str(tmp_path)).models == (one, two)
+
+
+def test_a_change_that_changes_nothing_writes_nothing(tmp_path: Path) -> None:
+    change_manifest(str(tmp_path), lambda manifest: manifest)
+    assert not (tmp_path / "manifest.json").exists()
+    entry = Entry.from_dict(record(), str(tmp_path))
+    change_manifest(str(tmp_path), lambda manifest: manifest.merge(entry))
+    stamp = (tmp_path / "manifest.json").stat()
+    change_manifest(str(tmp_path), lambda manifest: manifest.merge(entry))
+    assert (tmp_path / "manifest.json").stat() == stamp
+
+
+def test_a_change_that_fails_leaves_the_manifest_and_lets_go_of_the_lock(tmp_path: Path) -> None:
+    change_manifest(str(tmp_path), lambda manifest: manifest.merge(Entry.from_dict(record(), str(tmp_path))))
+    before = (tmp_path / "manifest.json").read_bytes()
+
+    def fail(manifest: Manifest) -> Manifest:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        change_manifest(str(tmp_path), fail)
+    assert (tmp_path / "manifest.json").read_bytes() == before
+    with manifest_lock(str(tmp_path), 0.0):
+        pass
+
+
+def ollama_record(**changes: t.Any) -> dict[str, t.Any]:
+    return record("phi3:mini", "sha256:" + "b" * 64, provider="ollama", **changes)
+
+
+def test_a_model_that_a_server_keeps_itself_has_a_size_and_no_files_to_look_at(tmp_path: Path) -> None:
+    write(tmp_path, ollama_record(files=[], size_bytes=7, local_path=None))
+    (entry,) = Manifest.load(str(tmp_path)).models
+    assert (entry.size_bytes, entry.local_path, entry.runtime, observe(entry).is_intact) == (7, "", "ollama", True)
+    assert Entry.from_dict(ollama_record(files=[], size_bytes=None), str(tmp_path)).size_bytes == 0
+    assert Entry.from_dict(ollama_record(size_bytes=7), str(tmp_path)).size_bytes == 3, "what files are listed says more"
+    assert observe(Entry.from_dict(ollama_record(), str(tmp_path))).is_intact, "announced, but nowhere that we may look"
+
+
+def test_the_files_of_a_model_in_a_store_are_looked_at(tmp_path: Path) -> None:
+    entry = Entry.from_dict(ollama_record(local_path=str(tmp_path / "store")), str(tmp_path))
+    assert entry.local_path == str(tmp_path / "store") and observe(entry).damaged == entry.files
+
+
+@pytest.mark.parametrize("change", [{"revision": "a" * 40}, {"revision": "latest"}, {"size_bytes": "many", "files": []}])
+def test_broken_records_of_ollama_models(tmp_path: Path, change: dict[str, t.Any]) -> None:
+    with pytest.raises(VenomError) as caught:
+        Entry.from_dict(dict(ollama_record(), **change), str(tmp_path))
+    assert caught.value.reason_code in ("manifest_unreadable", "invalid_name")

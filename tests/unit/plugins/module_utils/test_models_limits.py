@@ -1,32 +1,40 @@
 # Copyright (c) 2026, the venom.llm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The arithmetic that refuses a plan before its first byte, with the disk and the folder replaced by numbers."""
+"""The arithmetic that refuses a plan before its first byte, with the disk and the folders replaced by numbers."""
 from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
 
 import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils import models_limits
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
-from ansible_collections.venom.llm.plugins.module_utils.models_limits import GIB, Budget, Limits, check_limits
-from ansible_collections.venom.llm.plugins.module_utils.models_plan import INSTALL, Request, Step
+from ansible_collections.venom.llm.plugins.module_utils.models_limits import GIB, Budget, Limits, check_limits, compute_budget
+from ansible_collections.venom.llm.plugins.module_utils.models_request import Request
+from ansible_collections.venom.llm.plugins.module_utils.models_steps import API, INSTALL, KEEP, REMOVE, SNAPSHOT, STORE, Step
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
+from ansible_collections.venom.llm.plugins.module_utils.store.ollama import OllamaStore
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.models_samples import NEW, OLD, snapshot
 
 GB = 10**9
 LIMITS = Limits(max_disk_gb=50, confirm_above_gb=20, confirm_large=False, reserve_gib=1)
 
 
-def step(size: int) -> Step:
-    file = RemoteFile("model.safetensors", size, "0" * 64, None, "http://hub/x")
-    return Step(Request.parse({"name": "a/b"}, "present"), INSTALL, missing=(file,))
+def step(size: int, method: str = SNAPSHOT, hexdigits: str = "0" * 64, action: str = INSTALL) -> Step:
+    file = RemoteFile("model.safetensors", size, hexdigits, None, "http://hub/x")
+    name = "a/b" if method == SNAPSHOT else "phi3"
+    return Step(Request.parse({"name": name}, "present"), action, missing=(file,) if size else (), method=method)
 
 
-def verdict(monkeypatch: pytest.MonkeyPatch, limits: Limits = LIMITS, **numbers: int) -> VenomError | None:
+def verdict(monkeypatch: pytest.MonkeyPatch, limits: Limits = LIMITS, method: str = SNAPSHOT, **numbers: int) -> VenomError | None:
     budget = Budget(**{"to_fetch": 0, "used": 0, "free": 10**15, "removed": 0, "reclaimable": 0, **numbers})
-    monkeypatch.setattr(models_limits, "compute_budget", lambda manifest, steps: budget)
+    monkeypatch.setattr(models_limits, "compute_budget", lambda manifest, steps, ollama: budget)
     try:
-        check_limits(Manifest("/nonexistent"), [step(budget.to_fetch)], limits)
+        check_limits(Manifest("/nonexistent/models"), [step(budget.to_fetch, method)], limits, OllamaStore("/nonexistent/store"))
     except VenomError as error:
         return error
     return None
@@ -63,8 +71,74 @@ def test_a_plan_that_fetches_nothing_passes_over_a_full_disk(monkeypatch: pytest
     assert verdict(monkeypatch, to_fetch=0, used=10**15, free=0) is None
 
 
-def test_a_refusal_has_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_has_its_numbers_and_the_folder_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     error = verdict(monkeypatch, to_fetch=30 * GB, used=7)
     assert error is not None and "30.00 GB" in error.wanted and "20 GB" in error.found
     assert (error.details["bytes_needed"], error.details["bytes_used"], error.details["limit_bytes"]) == (30 * GB, 7, 20 * GB)
     assert error.details["largest_models"] == []
+    for method, folder in ((SNAPSHOT, "/nonexistent/models"), (STORE, "/nonexistent/store")):
+        full = verdict(monkeypatch, method=method, to_fetch=1000, free=0)
+        assert full is not None and folder in full.found
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> t.Callable[..., Budget]:
+    """The budget of steps over a models folder with 100 bytes and a store with 30, on disks with 1000 and 500 free."""
+    monkeypatch.setattr(models_limits, "measure_usage", lambda path: 100)
+    monkeypatch.setattr(models_limits, "measure_free", lambda path: 500 if path.endswith("store") else 1000)
+    monkeypatch.setattr(OllamaStore, "usage", lambda self: 30)
+
+    def measure(*steps: Step, store: str = "store", entries: t.Sequence[t.Any] = ()) -> Budget:
+        manifest = Manifest(str(tmp_path / "models"), entries)
+        return compute_budget(manifest, steps, OllamaStore(str(tmp_path / store)))
+
+    return measure
+
+
+def test_the_store_counts_where_the_plan_is_about_it(measured: t.Callable[..., Budget]) -> None:
+    hub, own = step(5), step(5, STORE)
+    assert (measured(hub).used, measured(hub).free) == (100, 1000)
+    assert (measured(own).used, measured(own).free) == (130, 500)
+    assert (measured(hub, own).used, measured(hub, own).free) == (130, 500)
+    assert measured(own, store="models/store").used == 100, "a store below the models folder is counted with it"
+
+
+def test_a_content_for_both_folders_comes_twice_and_for_one_folder_once(measured: t.Callable[..., Budget]) -> None:
+    assert measured(step(5), step(5)).to_fetch == 5
+    assert measured(step(5), step(5, hexdigits="1" * 64)).to_fetch == 10
+    assert measured(step(5), step(5, STORE)).to_fetch == 10
+    assert measured(step(5, API), step(5, API)).to_fetch == 5
+
+
+def test_only_what_this_run_may_collect_is_given_back(
+    measured: t.Callable[..., Budget], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = tmp_path / "models" / "blobs" / "sha256" / "00" / ("0" * 64)
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"x" * 1000)
+    monkeypatch.setattr(models_limits.partials, "usage", lambda root, keep: 20 if ".venom" in root else 3)
+    assert measured(step(5)).reclaimable == 1003
+    assert measured(step(5, STORE)).reclaimable == 20
+    assert measured(step(5, STORE), step(0, action=KEEP)).reclaimable == 20
+    assert measured(step(5, STORE), step(0, action=REMOVE)).reclaimable == 1023
+    assert measured(step(5, API)).reclaimable == 0
+
+
+def test_a_store_that_is_closed_to_this_account_does_not_matter_to_the_server(
+    measured: t.Callable[..., Budget], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> t.NoReturn:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert measured(step(5, API)).to_fetch == 5
+
+
+def test_a_removal_gives_back_what_no_other_record_uses(measured: t.Callable[..., Budget], tmp_path: Path) -> None:
+    old, new = (snapshot(tmp_path / "models", commit) for commit in (OLD, NEW))
+    request = Request.parse({"name": "a/b"}, "absent")
+    one, both = Step(request, REMOVE, before=(old,)), Step(request, REMOVE, before=(old, new))
+    assert measured(one, entries=[old, new]).removed == 0
+    assert measured(both, entries=[old, new]).removed == 2
+    counted_on = Step(Request.parse({"name": "c/d"}, "present"), INSTALL, known={"x": old.files[0].digest})
+    assert measured(both, counted_on, entries=[old, new]).removed == 0

@@ -10,6 +10,8 @@ import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils import module as venom_module
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.failures import Failed
+from ansible_collections.venom.llm.plugins.module_utils.interrupts import Interrupted
 
 
 class Exit(Exception):
@@ -29,6 +31,7 @@ class FakeModule:
 
     def __init__(self, argument_spec: dict[str, t.Any], **kwargs: t.Any) -> None:
         self.params = {"name": "x"}
+        self.no_log_values = {"hf_secret"}
         self.warnings: list[str] = []
         assert kwargs["supports_check_mode"] is True
 
@@ -91,6 +94,22 @@ def test_an_error_of_the_system_has_a_reason_and_the_path(number: int, reason: s
     assert "words of the kernel" in ended.result["msg"]
 
 
+def test_an_interruption_is_a_failure_with_a_reason() -> None:
+    ended = outcome(raising(Interrupted("it was stopped by SIGTERM")))
+    assert ended.failed and ended.result["reason_code"] == "cancelled"
+
+
+def test_what_a_worker_reported_is_passed_on() -> None:
+    assert outcome(raising(Failed({"msg": "no", "reason_code": "gated"}))).result == {"msg": "no", "reason_code": "gated"}
+
+
+def test_the_operation_knows_what_has_to_stay_secret() -> None:
+    def operation(params: dict[str, t.Any], context: venom_module.Context) -> dict[str, t.Any]:
+        return {"changed": False, "secrets": len(context.secrets)}
+
+    assert outcome(operation).result["secrets"] == 1
+
+
 def test_a_defect_is_called_one_and_shows_where() -> None:
     ended = outcome(raising(KeyError("missing")))
     assert ended.failed and ended.result["reason_code"] == "internal_error"
@@ -100,6 +119,7 @@ def test_a_defect_is_called_one_and_shows_where() -> None:
 def test_a_backend_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     respawned: list[str] = []
     monkeypatch.setattr(venom_module, "respawn_module", respawned.append)
+    monkeypatch.setattr(venom_module, "pass_on_signals", lambda: None)
 
     def operation(params: dict[str, t.Any], context: venom_module.Context) -> dict[str, t.Any]:
         context.need_backend(python, "no_such_library_anywhere")

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import struct
 import typing as t
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.policy import check_code, check_indexes, check_weights, select_files
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.header_samples import gguf, safetensors
 
 REF = ModelRef.parse("a/b")
 
@@ -97,11 +97,6 @@ def test_shards_are_looked_for_beside_their_index() -> None:
     check_indexes(REF, listing(f"sub/{INDEX}", "sub/m.safetensors"), reader({f"sub/{INDEX}": {"weight_map": {"w": "m.safetensors"}}}))
 
 
-def safetensors(header: t.Any, data: bytes = b"") -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data
-
-
 GOOD = {"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
 
 
@@ -110,7 +105,7 @@ GOOD = {"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
     [
         b"",
         b"short",
-        struct.pack("<Q", 2**40) + b"{}",
+        (2**40).to_bytes(8, "little") + b"{}",
         safetensors(b"[]"),
         safetensors(b"{"),
         safetensors(GOOD),
@@ -128,9 +123,35 @@ def test_weights_whose_header_is_wrong_are_refused(tmp_path: Path, content: byte
     assert caught.value.reason_code == "unsupported_source"
 
 
+def test_an_index_tells_which_tensors_each_shard_must_have() -> None:
+    index = {"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "1.safetensors"}}
+    files = listing(f"sub/{INDEX}", "sub/1.safetensors", "sub/2.safetensors")
+    found = check_indexes(REF, files, reader({f"sub/{INDEX}": index}))
+    assert found == {"sub/1.safetensors": {"a", "c"}, "sub/2.safetensors": {"b"}}
+
+
+def test_a_configuration_nested_deeper_than_calls_can_follow() -> None:
+    content = b'{"a":' + b"[" * 900 + b'{"auto_map":1}' + b"]" * 900 + b"}"
+    with pytest.raises(VenomError) as caught:
+        check_code(REF, listing("config.json"), reader({"config.json": content}), False)
+    assert caught.value.reason_code == "remote_code_refused"
+
+
+def test_an_index_of_absurd_size_is_refused() -> None:
+    content = b'{"weight_map":{"a":[' + b"[]," * 1_000_001 + b"0]}}"
+    with pytest.raises(VenomError) as caught:
+        check_indexes(REF, listing(INDEX), reader({INDEX: content}))
+    assert caught.value.reason_code == "unsupported_source"
+
+
+def test_the_numbers_that_transformers_writes_are_read() -> None:
+    content = b'{"model_max_length": 1000000000000000019884624838656, "x": 1e-05, "y": Infinity}'
+    check_code(REF, listing("tokenizer_config.json"), reader({"tokenizer_config.json": content}), False)
+
+
 def test_good_weights_pass(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(safetensors({"__metadata__": {"x": "y"}, **GOOD}, b"1234"))
-    (tmp_path / "b").write_bytes(b"GGUF1234")
+    (tmp_path / "b").write_bytes(gguf())
     check_weights(REF, "model.safetensors", str(tmp_path / "a"))
     check_weights(REF, "model.gguf", str(tmp_path / "b"))
     with pytest.raises(VenomError):

@@ -1,0 +1,78 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ollama on this host: its store, its server, its command, and which of them a call uses."""
+from __future__ import annotations
+
+import typing as t
+from urllib.parse import urlsplit
+
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.models_steps import API, CLI, STORE
+from ansible_collections.venom.llm.plugins.module_utils.names import OLLAMA_HOST, ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import STALL_TIMEOUT, OllamaApi
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_cli import OllamaCli, find_command
+from ansible_collections.venom.llm.plugins.module_utils.sources.registry import parse_registry
+from ansible_collections.venom.llm.plugins.module_utils.store.ollama import OllamaStore
+
+Params = t.Mapping[str, t.Any]
+
+
+class OllamaHost:
+    """What a call knows of Ollama here. Nothing is asked before it is needed, and the method is chosen once."""
+
+    def __init__(self, params: Params, check_mode: bool = False) -> None:
+        self.params = params
+        self.store = OllamaStore(params["ollama_models_dir"], params["ollama_owner"])
+        stall_timeout = min(params["stall_timeout"], STALL_TIMEOUT)
+        self.api = OllamaApi(params["ollama_url"], stall_timeout=stall_timeout, retries=params["retries"], ca_path=params["ca_path"])
+        self._check_mode = check_mode
+        self._method: str | None = None
+
+    @property
+    def method(self) -> str:
+        """``store``, ``api`` or ``cli``: the operator's choice, else the first that works here. Raises ``server_unreachable``."""
+        if self._method is None:
+            wanted = self.params["ollama_method"]
+            self._method = self._choose() if wanted == "auto" else wanted
+        return self._method
+
+    def _choose(self) -> str:
+        if self.store.exists() and self.store.is_writable():
+            return STORE
+        if self.api.is_up():
+            return API
+        if find_command() is not None:
+            return CLI
+        if self._check_mode:
+            # What a role will have installed before the real run gets here has a store.
+            return STORE
+        raise VenomError(
+            "server_unreachable",
+            wanted="a way to install Ollama models here",
+            found=f"no store at {self.store.root} that this account may write, no server at {self.params['ollama_url']}, no ollama command",
+            todo="install Ollama, set ollama_models_dir or ollama_url, or set ollama_method to store, which creates the store",
+        )
+
+    def cli(self) -> OllamaCli:
+        """The command. Raises ``not_installed`` where there is none."""
+        command = find_command()
+        if command is None:
+            raise VenomError(
+                "not_installed", wanted="the ollama command", found="none on PATH", todo="install Ollama, or choose another ollama_method"
+            )
+        return OllamaCli(command, self.params["ollama_url"], retries=self.params["retries"])
+
+    def registry_of(self, ref: ModelRef) -> str:
+        """The URL of the registry that has a model: the one in its name, else the operator's."""
+        registry = parse_registry(self.params["registry"])
+        if ref.host == OLLAMA_HOST or urlsplit(registry).netloc.lower() == ref.host.lower():
+            return registry
+        return f"https://{ref.host}"
+
+    def pull_name(self, ref: ModelRef) -> tuple[str, bool]:
+        """What an Ollama server has to be asked for to fetch a model from the operator's registry, and whether that is plain http."""
+        parts = urlsplit(self.registry_of(ref))
+        if parts.netloc.lower() == ref.host.lower():
+            return str(ref), parts.scheme == "http"
+        return f"{parts.netloc}/{ref.repository}:{ref.tag}", parts.scheme == "http"

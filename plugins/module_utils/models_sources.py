@@ -1,0 +1,212 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The sources of one call, made when they are needed, with the operator's endpoints, credentials and limits."""
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import time
+import typing as t
+
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.policy import MAX_SMALL_FILE
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile, Stream
+from ansible_collections.venom.llm.plugins.module_utils.sources.http import origin_of
+from ansible_collections.venom.llm.plugins.module_utils.sources.hub import HubSource
+from ansible_collections.venom.llm.plugins.module_utils.sources.ranges import RangeReader
+from ansible_collections.venom.llm.plugins.module_utils.sources.registry import RegistrySource, parse_registry
+from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy
+from ansible_collections.venom.llm.plugins.module_utils.transfer.engine import TransferOptions, mismatch
+
+_MAX_TOKEN_BYTES = 4096
+#: Files up to this size are read as a whole where a part is wanted: a second request costs more than the bytes.
+_SMALL = 256 * 1024
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+
+def read_secret(value: str | None, path: str | None, option: str, is_token: bool = True) -> str | None:
+    """A secret from its option or its file, without the line end. Raises ``invalid_option`` without repeating it, ``OSError``.
+
+    A token has no spaces and no characters beyond ASCII; a password may have both.
+    """
+    if not value and path:
+        with open(path, "rb") as stream:
+            value = stream.read(_MAX_TOKEN_BYTES).decode("utf-8", "replace")
+    value = (value or "").strip() if is_token else (value or "").rstrip("\r\n")
+    if value and (not value.isprintable() or (is_token and not (value.isascii() and " " not in value))):
+        raise VenomError(
+            "invalid_option",
+            wanted=f"a {'token' if is_token else 'password'} as {option}",
+            found=f"characters that no {'token' if is_token else 'password'} has",
+            todo=f"check {option}" + (f" and the content of {path}" if path else ""),
+            option=option,
+        )
+    return value or None
+
+
+def parse_rate(text: str | None) -> int | None:
+    """Bytes a second from a number with an optional unit: k, M, G are 10^3, 10^6, 10^9; Ki, Mi, Gi powers of 1024; B and /s are ignored.
+
+    Raises ``invalid_option``; None and 0 mean no limit.
+    """
+    if text is None:
+        return None
+    match = re.match(r"\A\s*(\d{1,15}(?:\.\d{1,6})?)\s*([kmg]i?)?(?:b)?(?:/s)?\s*\Z", text.lower())
+    if match is None:
+        raise VenomError(
+            "invalid_option",
+            wanted="bandwidth_limit in bytes a second, such as 50M or 10MiB/s",
+            found=ascii(text),
+            todo="correct bandwidth_limit",
+            option="bandwidth_limit",
+        )
+    return int(float(match.group(1)) * _UNITS[match.group(2) or ""]) or None
+
+
+class _MemoryStream:
+    """Bytes that planning has read already."""
+
+    identity: str | None = None
+
+    def __init__(self, content: bytes, offset: int) -> None:
+        self.offset = offset
+        self._stream = io.BytesIO(content)
+
+    def __iter__(self) -> t.Iterator[bytes]:
+        yield from iter(lambda: self._stream.read(1024 * 1024), b"")
+
+    def abort(self) -> None:
+        """Nothing waits here."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class RememberingSource:
+    """A hub whose small files are asked for once: what the policy has read is not fetched again."""
+
+    def __init__(self, hub: HubSource, policy: RetryPolicy) -> None:
+        self._hub = hub
+        self._read_range = RangeReader(hub, policy)
+        self._contents: dict[str, bytes] = {}
+        self.find_commit = hub.find_commit
+        self.resolve = hub.resolve
+
+    def open(self, file: RemoteFile, offset: int = 0, length: int | None = None) -> Stream:
+        """The bytes of a file, from memory where they are there."""
+        content = self._contents.get(file.announced)
+        if content is None:
+            return self._hub.open(file, offset, length)
+        return _MemoryStream(content[offset:] if length is None else content[offset : offset + length], offset)
+
+    def read_range(self, file: RemoteFile, offset: int, length: int) -> bytes:
+        """Some bytes of a file, retried. A small one is read as a whole, verified and remembered."""
+        if file.size <= _SMALL:
+            return self.read(file)[offset : offset + length]
+        return self._read_range(file, offset, length)
+
+    def read(self, file: RemoteFile) -> bytes:
+        """A small file, verified. Raises ``digest_mismatch`` after a second try, and whatever the hub raises."""
+        found = ""
+        tries = 0
+        while file.announced not in self._contents and tries < 2:
+            tries += 1
+            content = self._hub.read(file, MAX_SMALL_FILE)
+            found = _announce(content, file)
+            if found == file.announced:
+                self._contents[found] = content
+        if file.announced not in self._contents:
+            raise mismatch(file, found)
+        return self._contents[file.announced]
+
+
+def _announce(content: bytes, file: RemoteFile) -> str:
+    if file.sha256 is not None:
+        return f"sha256:{hashlib.sha256(content).hexdigest()}"
+    header = f"blob {len(content)}\0".encode("ascii")
+    return f"git-sha1:{hashlib.sha1(header + content, usedforsecurity=False).hexdigest()}"
+
+
+class Sources:
+    """One hub and any number of registries, for one call that began at ``started`` on the monotonic clock."""
+
+    def __init__(self, params: t.Mapping[str, t.Any], started: float) -> None:
+        self._params = params
+        self._started = started
+        self._retry_policy = RetryPolicy(retries=params["retries"])
+        self._bandwidth_limit = parse_rate(params["bandwidth_limit"])
+        self._hub: RememberingSource | None = None
+        self._registries: dict[str, RegistrySource] = {}
+
+    def transfer_options(self) -> TransferOptions:
+        """How to transfer now, with what is left of the call's deadline. Raises ``deadline_exceeded``."""
+        params = self._params
+        deadline = params["deadline"]
+        left = None if not deadline else deadline - (time.monotonic() - self._started)
+        if left is not None and left <= 0:
+            raise VenomError(
+                "deadline_exceeded",
+                wanted=f"to end within the deadline of {deadline:g} s",
+                found="it passed before everything was fetched",
+                todo="run it again, it goes on where it stopped; or raise deadline",
+            )
+        return TransferOptions(
+            max_parallel=params["max_parallel"],
+            retry_policy=self._retry_policy,
+            stall_timeout=params["stall_timeout"],
+            bandwidth_limit=self._bandwidth_limit,
+            deadline=left,
+        )
+
+    @property
+    def hub(self) -> RememberingSource:
+        """The Hugging Face hub."""
+        if self._hub is None:
+            params = self._params
+            self._hub = RememberingSource(
+                HubSource(
+                    params["endpoint"],
+                    token=read_secret(params["token"], params["token_file"], "token"),
+                    ca_path=self._ca_path(),
+                    allowed_hosts=params["allowed_hosts"] or (),
+                    stall_timeout=params["stall_timeout"],
+                    retry_policy=self._retry_policy,
+                ),
+                self._retry_policy,
+            )
+        return self._hub
+
+    def registry(self, url: str) -> RegistrySource:
+        """The registry at a URL. Credentials are only for the one that the operator named."""
+        source = self._registries.get(url)
+        if source is None:
+            params = self._params
+            is_named = origin_of(url) == origin_of(parse_registry(params["registry"]))
+            source = RegistrySource(
+                url,
+                username=params["registry_username"] if is_named else None,
+                password=self._registry_password() if is_named else None,
+                token=read_secret(params["registry_token"], None, "registry_token") if is_named else None,
+                ca_path=self._ca_path(),
+                allowed_hosts=params["allowed_hosts"] or (),
+                stall_timeout=params["stall_timeout"],
+                retry_policy=self._retry_policy,
+            )
+            self._registries[url] = source
+        return source
+
+    def _registry_password(self) -> str | None:
+        return read_secret(self._params["registry_password"], self._params["registry_password_file"], "registry_password", is_token=False)
+
+    def range_reader(self, url: str) -> RangeReader:
+        """Reads some bytes of a registry's blob."""
+        return RangeReader(self.registry(url), self._retry_policy)
+
+    def _ca_path(self) -> str | None:
+        ca_path: str | None = self._params["ca_path"]
+        if ca_path and not os.path.isfile(ca_path):
+            raise VenomError("invalid_option", wanted="ca_path with certificates", found=f"no file {ca_path}", todo="correct ca_path")
+        return ca_path

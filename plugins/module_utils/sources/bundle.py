@@ -1,0 +1,213 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A bundle as a source of models: what another host exported, for hosts that no hub and no registry can be reached from."""
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.venom.llm.plugins.module_utils.bundle_index import (
+    BundleFile,
+    BundleIndex,
+    BundleModel,
+    blob_path,
+    bundle_invalid,
+    open_regular,
+)
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef, is_commit
+from ansible_collections.venom.llm.plugins.module_utils.ollama_manifest import Layer, OllamaManifest
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan, RemoteFile, Stream, is_wanted
+
+_CHUNK_SIZE = 1024 * 1024
+#: What a request means that names no revision of a Hugging Face model.
+_DEFAULT_BRANCH = "main"
+_SHOWN_MODELS = 10
+
+
+class BundleStream:
+    """The bytes of one blob from an offset on."""
+
+    #: A bundle has one version of each content only.
+    identity: str | None = None
+
+    def __init__(self, root: str, path: str, stream: t.BinaryIO, offset: int, length: int) -> None:
+        self.offset = offset
+        self._root = root
+        self._path = path
+        self._stream = stream
+        self._left = length
+        self._is_aborted = False
+
+    def __iter__(self) -> t.Iterator[bytes]:
+        while self._left and not self._is_aborted:
+            try:
+                chunk = self._stream.read(min(_CHUNK_SIZE, self._left))
+            except (OSError, ValueError) as error:
+                if self._is_aborted:
+                    return
+                # A bad sector of a stick is damage, and trying again would not cure it.
+                raise bundle_invalid(self._root, f"{self._path} cannot be read ({error})", file=self._path) from error
+            if not chunk:
+                raise bundle_invalid(self._root, f"{self._path} became shorter while it was read", file=self._path)
+            self._left -= len(chunk)
+            yield chunk
+
+    def abort(self) -> None:
+        """End soon; a read of a local file does not wait for long."""
+        self._is_aborted = True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+class BundleSource:
+    """The models of one bundle. Its index is checked when the source is made: raises ``bundle_invalid``."""
+
+    def __init__(self, path: str) -> None:
+        self.root = os.path.abspath(path)
+        self.index = BundleIndex.read(self.root)
+        files = [file for model in self.index.models for file in model.files]
+        self._by_sha256: dict[str, BundleFile] = {file.sha256: file for file in files}
+        self._by_git_sha1: dict[str, BundleFile] = {file.git_sha1: file for file in files if file.git_sha1 is not None}
+
+    def find_commit(self, ref: ModelRef, revision: str | None = None) -> str:
+        """The commit, or the manifest's digest, that a revision stands for in this bundle. Raises ``VenomError``."""
+        return self.find(ref, revision).revision
+
+    def find(self, ref: ModelRef, revision: str | None = None) -> BundleModel:
+        """The model that a name and a revision mean here.
+
+        A commit or digest means itself; a branch or tag what was asked for by that name before the export; no revision, or the
+        default branch, the newest. Raises ``not_found``, ``revision_not_found``.
+        """
+        if ref.provider == "ollama":
+            return self._find_tagged(ref, revision)
+        held = [model for model in self.index.models if model.ref.key == ref.key]
+        if not held:
+            raise self._missing("not_found", ref, revision)
+        if is_commit(revision):
+            found = [model for model in held if model.revision == revision]
+        else:
+            wanted = revision or _DEFAULT_BRANCH
+            found = [model for model in held if model.requested_revision == wanted]
+            if not found and wanted == _DEFAULT_BRANCH:
+                found = held
+        return self._newest(ref, revision, found)
+
+    def _find_tagged(self, ref: ModelRef, revision: str | None) -> BundleModel:
+        place = (ref.host.lower(), ref.repository.lower())
+        held = [model for model in self.index.models if _place(model) == place]
+        if not held:
+            raise self._missing("not_found", ref, revision)
+        if revision is not None and revision.startswith("sha256:"):
+            found = [model for model in held if model.revision == revision]
+        else:
+            tag = (revision or str(ref.tag)).lower()
+            found = [model for model in held if str(model.ref.tag).lower() == tag]
+        return self._newest(ref, revision, found)
+
+    def _newest(self, ref: ModelRef, revision: str | None, found: t.Sequence[BundleModel]) -> BundleModel:
+        if not found:
+            raise self._missing("revision_not_found", ref, revision)
+        return max(found, key=lambda model: model.installed_at or "")
+
+    def _missing(self, code: str, ref: ModelRef, revision: str | None) -> VenomError:
+        held = [f"{model.name} {model.requested_revision or ''} {model.revision}" for model in self.index.models]
+        shown = ", ".join(" ".join(text.split()) for text in held[:_SHOWN_MODELS]) or "nothing"
+        more = f" and {len(held) - _SHOWN_MODELS} more" if len(held) > _SHOWN_MODELS else ""
+        return VenomError(
+            code,
+            wanted=f"{ref}{f' at {revision}' if revision else ''} in the bundle {self.root}",
+            found=f"it holds {shown}{more}",
+            todo="check name and revision, or export the model into the bundle",
+            model=str(ref),
+            path=self.root,
+        )
+
+    def find_manifest(self, ref: ModelRef, revision: str | None = None) -> OllamaManifest:
+        """The manifest of an Ollama model, as a registry gives it. Raises ``not_found``, ``revision_not_found``."""
+        model = self.find(ref, revision)
+        if model.manifest is None:
+            raise self._missing("not_found", ref, revision)
+        return OllamaManifest.parse(model.manifest)
+
+    def file_for(self, dummy_ref: ModelRef, layer: Layer) -> RemoteFile:
+        """A layer as a file to fetch; its path is the one in the server's store."""
+        return RemoteFile(f"blobs/sha256-{layer.digest.hex}", layer.size, layer.digest.hex, None, f"bundle:{layer.digest}")
+
+    def resolve(self, ref: ModelRef, revision: str | None, include: t.Sequence[str], exclude: t.Sequence[str]) -> ModelPlan:
+        """The files of a revision that the patterns choose. Raises ``VenomError``.
+
+        ``invalid_option`` where the model was exported with other patterns: files that are not in the bundle cannot be chosen.
+        """
+        model = self.find(ref, revision)
+        if (model.include or model.exclude) and (model.include, model.exclude) != (tuple(include), tuple(exclude)):
+            raise VenomError(
+                "invalid_option",
+                wanted=f"{ref} with include {list(include)} and exclude {list(exclude)}",
+                found=f"the bundle has the files of include {list(model.include)} and exclude {list(model.exclude)}",
+                todo="use the same patterns, or export the model with other ones",
+                model=str(ref),
+            )
+        files = tuple(
+            RemoteFile(file.path, file.size, file.sha256, file.git_sha1, f"bundle:sha256:{file.sha256}")
+            for file in sorted(model.files, key=lambda file: file.path)
+            if model.manifest is not None or is_wanted(file.path, include, exclude)
+        )
+        asked = revision or (str(ref.tag) if ref.provider == "ollama" else _DEFAULT_BRANCH)
+        return ModelPlan(ref, model.revision, asked, files, model.manifest)
+
+    def open(self, file: RemoteFile, offset: int = 0, length: int | None = None) -> Stream:
+        """The bytes of a content that the bundle holds, whichever source announced it. Not verified: whoever takes them does that.
+
+        Raises ``not_found`` for a content that the index does not have, ``bundle_invalid`` for a missing, short or unreadable blob.
+        """
+        held = self._by_sha256.get(file.sha256) if file.sha256 is not None else self._by_git_sha1.get(str(file.git_sha1))
+        if held is None:
+            raise VenomError(
+                "not_found",
+                wanted=f"{ascii(file.path)} with {file.announced}",
+                found=f"the bundle {self.root} has no such content",
+                todo="export the model into the bundle",
+                file=file.path,
+            )
+        path = self._checked_path(held)
+        try:
+            stream = open_regular(path)
+        except OSError as error:
+            raise bundle_invalid(self.root, f"{path} is missing or unreadable ({error.strerror})", file=file.path) from error
+        size = os.fstat(stream.fileno()).st_size
+        if size != held.size or offset > size:
+            stream.close()
+            raise bundle_invalid(self.root, f"{path} has {size} bytes instead of {held.size}", file=file.path)
+        stream.seek(offset)
+        return BundleStream(self.root, path, stream, offset, size - offset if length is None else min(length, size - offset))
+
+    def _checked_path(self, file: BundleFile) -> str:
+        try:
+            return blob_path(self.root, file.sha256)
+        except VenomError as error:
+            raise bundle_invalid(self.root, error.found) from error
+
+    def read(self, file: RemoteFile, limit: int) -> bytes:
+        """A small file in memory, not verified. Raises ``unsupported_source`` above ``limit`` bytes, else as ``open``."""
+        if file.size > limit:
+            raise VenomError(
+                "unsupported_source",
+                wanted=f"{ascii(file.path)} of at most {limit} bytes",
+                found=f"{file.size} bytes",
+                todo="leave it out with exclude",
+            )
+        stream = self.open(file)
+        try:
+            return b"".join(stream)
+        finally:
+            stream.close()
+
+
+def _place(model: BundleModel) -> tuple[str, str]:
+    ref = model.ref
+    return (ref.host.lower(), ref.repository.lower()) if ref.provider == "ollama" else ("", "")

@@ -1,0 +1,187 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rates, secrets, what is remembered of a hub's small files, and who gets which credentials."""
+from __future__ import annotations
+
+import hashlib
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.venom.llm.plugins.module_utils import models_sources
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.models_sources import RememberingSource, Sources, parse_rate, read_secret
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
+from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.models_samples import module_params
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        (None, None),
+        ("0", None),
+        ("1000", 1000),
+        ("50M", 50 * 10**6),
+        ("50 MB/s", 50 * 10**6),
+        ("10MiB/s", 10 * 2**20),
+        ("1.5g", 1_500_000_000),
+        (" 2k ", 2000),
+        ("2KiB", 2048),
+        ("8b", 8),
+    ],
+)
+def test_rates(text: str | None, rate: int | None) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "fast", "-1", "1e6", "50MBit/s", "M", "1..5", "5 T", "5\n6"])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(VenomError) as caught:
+        parse_rate(text)
+    assert (caught.value.reason_code, caught.value.details["option"]) == ("invalid_option", "bandwidth_limit")
+
+
+def test_a_secret_from_its_option_or_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("hf_file\n")
+    assert read_secret(None, str(path), "token") == "hf_file"
+    assert read_secret("hf_own", str(path), "token") == "hf_own"
+    assert read_secret("", None, "token") is None
+    path.write_text(" \n")
+    assert read_secret(None, str(path), "token") is None
+    with pytest.raises(FileNotFoundError):
+        read_secret(None, str(tmp_path / "missing"), "token")
+
+
+@pytest.mark.parametrize("secret", ["two words", "line\nline", "h\u00e4", "\x1b[0m"])
+def test_a_malformed_secret_is_refused_without_repeating_it(secret: str) -> None:
+    with pytest.raises(VenomError) as caught:
+        read_secret(secret, None, "token")
+    assert caught.value.reason_code == "invalid_option"
+    assert secret not in str(caught.value) and ascii(secret) not in str(caught.value)
+
+
+class Hub:
+    """A hub of one file, which counts how often it is asked and may give wrong bytes at first."""
+
+    def __init__(self, content: bytes, wrong: int = 0) -> None:
+        self.content = content
+        self.wrong = wrong
+        self.reads = 0
+        self.ranges: list[tuple[int, int | None]] = []
+
+    def find_commit(self, *dummy: t.Any) -> str:
+        return "commit"
+
+    def resolve(self, *dummy: t.Any) -> str:
+        return "plan"
+
+    def read(self, file: RemoteFile, limit: int) -> bytes:
+        self.reads += 1
+        return b"wrong" if self.reads <= self.wrong else self.content
+
+    def open(self, file: RemoteFile, offset: int = 0, length: int | None = None) -> t.Any:
+        self.ranges.append((offset, length))
+        return models_sources._MemoryStream(self.content[offset : offset + (length or len(self.content))], offset)
+
+
+def remembering(hub: Hub) -> RememberingSource:
+    return RememberingSource(t.cast(t.Any, hub), RetryPolicy(retries=0))
+
+
+def lfs_file(content: bytes) -> RemoteFile:
+    return RemoteFile("model.safetensors", len(content), hashlib.sha256(content).hexdigest(), None, "https://hub/x")
+
+
+def git_file(content: bytes) -> RemoteFile:
+    return RemoteFile("config.json", len(content), None, hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(), "https://hub/x")
+
+
+@pytest.mark.parametrize("describe", [lfs_file, git_file])
+def test_a_small_file_is_asked_for_once(describe: t.Callable[[bytes], RemoteFile]) -> None:
+    content = b"0123456789"
+    hub = Hub(content)
+    source, file = remembering(hub), describe(content)
+    assert source.read(file) == content
+    assert source.read_range(file, 2, 3) == b"234"
+    stream = source.open(file, 4, 2)
+    assert (stream.offset, stream.identity, b"".join(stream)) == (4, None, b"45")
+    assert b"".join(source.open(file, 8)) == b"89"
+    assert (hub.reads, hub.ranges) == (1, [])
+
+
+def test_a_part_of_a_large_file_is_a_range_and_is_not_remembered() -> None:
+    content = bytes(256 * 1024) + b"tail"
+    hub = Hub(content)
+    source, file = remembering(hub), lfs_file(content)
+    assert source.read_range(file, 256 * 1024, 4) == b"tail"
+    assert b"".join(source.open(file, 256 * 1024)) == b"tail"
+    assert (hub.reads, hub.ranges) == (0, [(256 * 1024, 4), (256 * 1024, None)])
+
+
+def test_wrong_bytes_are_asked_for_again_once_and_never_remembered() -> None:
+    content = b"right"
+    assert remembering(Hub(content, wrong=1)).read(lfs_file(content)) == content
+    hub = Hub(content, wrong=2)
+    source = remembering(hub)
+    with pytest.raises(VenomError) as caught:
+        source.read(lfs_file(content))
+    assert (caught.value.reason_code, hub.reads) == ("digest_mismatch", 2)
+    assert source.read(lfs_file(content)) == content
+
+
+class MadeRegistry:
+    def __init__(self, url: str, **options: t.Any) -> None:
+        self.url = url
+        self.options = options
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models_sources, "RegistrySource", MadeRegistry)
+
+
+@pytest.mark.parametrize(
+    ("registry", "url", "gets"),
+    [
+        ("https://own.example:5000", "https://own.example:5000", True),
+        ("own.example:5000", "https://own.example:5000", True),
+        ("https://own.example", "https://own.example:443", True),
+        ("https://own.example:5000", "https://hf.co", False),
+        ("https://own.example", "http://own.example", False),
+        ("https://own.example", "https://own.example:5000", False),
+    ],
+)
+def test_credentials_are_for_the_registry_that_the_operator_named(made: None, tmp_path: Path, registry: str, url: str, gets: bool) -> None:
+    secrets = {"registry_username": "u", "registry_password": "p", "registry_token": None}
+    source: t.Any = Sources(module_params(tmp_path, registry=registry, **secrets), 0.0).registry(url)
+    assert (source.options["username"], source.options["password"]) == (("u", "p") if gets else (None, None))
+    token: t.Any = Sources(module_params(tmp_path, registry=registry, registry_token="t"), 0.0).registry(url)
+    assert token.options["token"] == ("t" if gets else None)
+
+
+def test_each_registry_is_made_once(made: None, tmp_path: Path) -> None:
+    sources = Sources(module_params(tmp_path), 0.0)
+    assert sources.registry("https://hf.co") is sources.registry("https://hf.co")
+    assert sources.registry("https://hf.co") is not sources.registry("https://registry.ollama.ai")
+
+
+def test_certificates_that_are_not_there_are_told(made: None, tmp_path: Path) -> None:
+    with pytest.raises(VenomError) as caught:
+        Sources(module_params(tmp_path, ca_path=str(tmp_path / "missing.pem")), 0.0).registry("https://hf.co")
+    assert caught.value.reason_code == "invalid_option"
+
+
+def test_the_deadline_is_what_is_left_of_the_call(tmp_path: Path) -> None:
+    now = time.monotonic()
+    assert Sources(module_params(tmp_path), now).transfer_options().deadline is None
+    left = Sources(module_params(tmp_path, deadline=1000.0, bandwidth_limit="1M"), now - 400).transfer_options()
+    assert left.deadline is not None and 0 < left.deadline <= 600
+    assert (left.bandwidth_limit, left.max_parallel) == (10**6, 8)
+    with pytest.raises(VenomError) as caught:
+        Sources(module_params(tmp_path, deadline=5.0), now - 5).transfer_options()
+    assert caught.value.reason_code == "deadline_exceeded"
