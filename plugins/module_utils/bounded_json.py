@@ -19,6 +19,11 @@ MAX_ITEMS = 4_000_000
 MAX_DIGITS = 400
 
 
+def is_integer(value: t.Any) -> bool:
+    """Whether a value is a whole number; to Python, true and false are some, too."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def load_json(content: bytes, is_strict: bool = False) -> t.Any:
     """The value of a JSON text in UTF-8. ``is_strict`` refuses repeated keys, fractions, NaN and integers above 20 digits.
 

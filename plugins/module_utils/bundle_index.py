@@ -16,7 +16,7 @@ import stat
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.venom.llm.plugins.module_utils.bounded_json import load_json
+from ansible_collections.venom.llm.plugins.module_utils.bounded_json import is_integer, load_json
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.files import safe_join, to_json
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import normalise_time
@@ -149,7 +149,7 @@ class BundleIndex:
     @classmethod
     def _parse(cls, data: t.Any) -> BundleIndex:
         schema = data["schema"]
-        if type(schema) is not int or schema != SCHEMA:
+        if not is_integer(schema) or schema != SCHEMA:
             raise ValueError(f"schema {ascii(schema)[:40]} instead of {SCHEMA}; a newer version of this collection may have written it")
         models = tuple(_parse_model(item) for item in _list(data, "models"))
         keys = [model.key_and_revision for model in models]
@@ -207,7 +207,7 @@ def _parse_model(data: t.Any) -> BundleModel:
 
 def _parse_file(data: t.Any) -> BundleFile:
     size, git_sha1 = data["size"], data.get("git_sha1")
-    if type(size) is not int or not 0 <= size <= _MAX_FILE_BYTES:
+    if not is_integer(size) or not 0 <= size <= _MAX_FILE_BYTES:
         raise ValueError(f"a file of {ascii(size)[:40]} bytes")
     sha256 = Digest.parse(f"sha256:{data['sha256']}").hex
     return BundleFile(data["path"], size, sha256, None if git_sha1 is None else Digest.parse(f"sha1:{git_sha1}").hex)

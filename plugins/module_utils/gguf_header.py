@@ -14,6 +14,8 @@ import struct
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.venom.llm.plugins.module_utils.bounded_json import is_integer
+
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 #: Bytes that ``check_gguf_quick`` wants to see.
@@ -105,8 +107,8 @@ def read_gguf(read_range: ReadRange, size: int) -> GgufFacts:
         parameters=parameters,
         architecture=architecture if isinstance(architecture, str) else None,
         name=name if isinstance(name, str) else None,
-        context_length=context if type(context) is int and context > 0 else None,
-        quantization=FILE_TYPES.get(file_type) if type(file_type) is int else None,
+        context_length=context if isinstance(context, int) and is_integer(context) and context > 0 else None,
+        quantization=FILE_TYPES.get(file_type) if isinstance(file_type, int) and is_integer(file_type) else None,
         has_chat_template=walk.has_chat_template,
     )
 
@@ -281,7 +283,7 @@ class _Walk:
 
     def _alignment(self) -> int:
         alignment = self.values.get("general.alignment", 32)
-        if type(alignment) is not int or not 0 < alignment <= MAX_ALIGNMENT or alignment & (alignment - 1):
+        if not isinstance(alignment, int) or not is_integer(alignment) or not 0 < alignment <= MAX_ALIGNMENT or alignment & (alignment - 1):
             raise ValueError(f"its alignment {ascii(alignment)[:40]} is no power of two")
         return alignment
 

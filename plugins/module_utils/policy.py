@@ -11,8 +11,6 @@ import typing as t
 from ansible_collections.venom.llm.plugins.module_utils.bounded_json import load_json
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef, safe_relative_path
-from ansible_collections.venom.llm.plugins.module_utils.policy_headers import check_headers as check_headers
-from ansible_collections.venom.llm.plugins.module_utils.policy_headers import check_weights as check_weights
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
 
 SAFE_WEIGHTS = (".safetensors", ".gguf")

@@ -13,7 +13,7 @@ import os
 import struct
 import typing as t
 
-from ansible_collections.venom.llm.plugins.module_utils.bounded_json import load_json
+from ansible_collections.venom.llm.plugins.module_utils.bounded_json import is_integer, load_json
 
 #: The limit of the format itself, in bytes.
 MAX_HEADER_BYTES = 100 * 1000 * 1000
@@ -87,7 +87,7 @@ def _check_tensor(name: str, tensor: t.Any) -> tuple[int, int]:
 
 
 def _are_numbers(value: t.Any) -> bool:
-    return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
+    return isinstance(value, list) and all(is_integer(number) and number >= 0 for number in value)
 
 
 def count_elements(shape: t.Iterable[int]) -> int:

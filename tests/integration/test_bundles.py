@@ -20,7 +20,8 @@ from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry, FileRecord, snapshot_sha256
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.ollama_manifest import OllamaManifest
-from ansible_collections.venom.llm.plugins.module_utils.policy import check_code, check_headers, check_indexes, check_weights, select_files
+from ansible_collections.venom.llm.plugins.module_utils.policy import check_code, check_indexes, select_files
+from ansible_collections.venom.llm.plugins.module_utils.policy_headers import check_headers, check_weights
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan
 from ansible_collections.venom.llm.plugins.module_utils.sources.bundle import BundleSource
 from ansible_collections.venom.llm.plugins.module_utils.sources.hub import HubSource

@@ -244,7 +244,11 @@ def test_a_moved_tag_takes_the_blobs_of_its_former_revision_along(host: Host) ->
 def test_what_an_install_left_that_never_ended_gives_way_when_space_is_needed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.add(1, pad_mb=1)
     with monkeypatch.context() as patch:
-        patch.setattr(OllamaStore, "publish", lambda *dummy: (_ for _ in ()).throw(OSError(5, "gone")))
+
+        def refuse(*dummy: object) -> None:
+            raise OSError(5, "gone")
+
+        patch.setattr(OllamaStore, "publish", refuse)
         with pytest.raises(OSError, match="gone"):
             host.run()
     staged = host.store / ".venom" / "staged"

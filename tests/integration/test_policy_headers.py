@@ -18,7 +18,8 @@ from integration.models_support import small_model
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.gguf_header import BLOCKS, FILE_TYPES, check_gguf
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
-from ansible_collections.venom.llm.plugins.module_utils.policy import check_headers, check_indexes, check_weights
+from ansible_collections.venom.llm.plugins.module_utils.policy import check_indexes
+from ansible_collections.venom.llm.plugins.module_utils.policy_headers import check_headers, check_weights
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan
 from ansible_collections.venom.llm.plugins.module_utils.sources.hub import HubSource
 from ansible_collections.venom.llm.plugins.module_utils.sources.ranges import RangeReader

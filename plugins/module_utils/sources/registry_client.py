@@ -110,7 +110,7 @@ class RegistryClient(HttpClient):
             response = self._send(url, {"Accept": accept}, sent)
             if response.status_code in _REDIRECTS:
                 response.close()
-                before, url = url, urljoin(url, response.headers.get("Location", ""))
+                before, url = url, _join(url, response.headers.get("Location", ""))
                 redirects += 1
             elif response.status_code == 401 and may_log_in and origin_of(url) == origin_of(self.hosts.endpoint):
                 response.close()
@@ -145,6 +145,14 @@ class RegistryClient(HttpClient):
             raise _explain_tls(url, str(error)) from error
         except requests.exceptions.RequestException as error:
             raise TransientError(f"no answer from {scrub(url)} ({type(error).__name__})") from error
+        except ValueError as error:
+            # requests looks at a Location even where it is not to follow it, and gives up on one that is no URL or no UTF-8.
+            raise VenomError(
+                "redirect_refused",
+                wanted=f"an answer from {scrub(url)}",
+                found=f"a redirect to something that is no URL ({type(error).__name__})",
+                todo="check the registry's URL, and proxies on the way",
+            ) from error
 
     def _read(self, url: str, response: requests.Response, limit: int) -> Answer:
         status, headers = response.status_code, response.headers
@@ -166,7 +174,7 @@ class RegistryClient(HttpClient):
         finally:
             response.close()
         announced = headers.get("Content-Length", "")
-        if announced.isdigit() and len(body) < min(int(announced[:20]), limit + 1):
+        if announced.isascii() and announced.isdigit() and len(body) < min(int(announced[:20]), limit + 1):
             raise TransientError(f"{scrub(url)} ended after {len(body)} of {announced[:20]} bytes")
         return Answer(status, headers, body)
 
@@ -192,7 +200,7 @@ class RegistryClient(HttpClient):
         return basic
 
     def _fetch_token(self, url: str, challenge: t.Mapping[str, str]) -> str:
-        realm = urljoin(url, challenge["realm"])
+        realm = _join(url, challenge["realm"])
         # The plain list: a public registry's store of bytes is no place for credentials.
         HostList(self.hosts.endpoint, self.hosts.allowed_hosts).check(realm, before=self.hosts.endpoint)
         query = [("service", challenge["service"])] if challenge.get("service") else []
@@ -207,7 +215,7 @@ class RegistryClient(HttpClient):
             raise VenomError(
                 "redirect_refused",
                 wanted=f"a token from {scrub(realm)}, where {scrub(url)} sends for it",
-                found=f"a redirect to {scrub(urljoin(realm, response.headers.get('Location', '')))}",
+                found=f"a redirect to {scrub(_join(realm, response.headers.get('Location', '')))}",
                 todo="check the registry's token service; credentials follow no redirect",
             )
         answer = self._read(realm, response, _MAX_TOKEN_ANSWER)
@@ -223,6 +231,14 @@ class RegistryClient(HttpClient):
                 todo="check the registry's token service, and proxies on the way",
             )
         return token
+
+
+def _join(url: str, location: str) -> str:
+    """Where a reference leads. What is no URL stays as it is: no list of hosts allows it."""
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location
 
 
 def _line_errors() -> tuple[type[Exception], ...]:

@@ -193,6 +193,7 @@ def _tls_text(exc: Exception, host: str, port: int) -> str:
 def _first_record(host: str, port: int) -> str:
     """What a server that speaks no TLS answers to a hello: Go tells HTTP from the rest."""
     inward, outward = ssl.MemoryBIO(), ssl.MemoryBIO()
+    hello = b""
     try:
         ssl.create_default_context().wrap_bio(inward, outward, server_hostname=host).do_handshake()
     except ssl.SSLWantReadError:

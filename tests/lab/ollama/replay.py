@@ -279,4 +279,3 @@ class Actions:
         reply = self.stage.server.request(method, path, _deep(body, Player(self.stage).fill))
         if reply.status != 200 or '{"error"' in reply.text:
             raise Mismatch(f"{method} {path}: {reply.status} {reply.text}")
-

@@ -290,7 +290,7 @@ def test_a_start_that_fails(tmp_path: Path, changes: dict[str, str], code: int, 
             return text
 
         environment = {**server.environment, "OLLAMA_HOST": "127.0.0.1:0", **{key: fill(value) for key, value in changes.items()}}
-        ended = subprocess.run([sys.executable, "-m", "lab.ollama.cli", "serve"], env=environment, capture_output=True, text=True, timeout=30)
+        ended = subprocess.run([sys.executable, "-m", "lab.ollama.cli", "serve"], env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == code
     assert fill(said) in ended.stderr
 
@@ -426,7 +426,7 @@ def ollama(stage: Stage, tmp_path: Path) -> t.Callable[..., subprocess.Completed
     path = command(tmp_path / "bin")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([str(path), *arguments], env=stage.server.environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run([str(path), *arguments], env=stage.server.environment, capture_output=True, text=True, timeout=60, check=False)
 
     return run
 

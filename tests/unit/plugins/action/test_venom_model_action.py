@@ -38,7 +38,7 @@ class Host:
         monkeypatch.setattr(self.action, "_execute_module", self._execute)
         monkeypatch.setattr(self.action, "_early_needs_tmp_path", lambda: False)
         monkeypatch.setattr(self.action, "_remove_tmp_path", lambda path: None)
-        monkeypatch.setattr(plugin.display, "display", lambda text: self.printed.append(text))
+        monkeypatch.setattr(plugin.display, "display", self.printed.append)
         monkeypatch.setattr(plugin.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(plugin.time, "sleep", self._sleep)
 

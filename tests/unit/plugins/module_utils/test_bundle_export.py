@@ -195,7 +195,7 @@ def test_an_export_that_is_killed_goes_on(tmp_path: Path, models: Path, entry: E
     records = {"schema": 1, "models": [item.to_dict() for item in (entry, other)]}
     (models / "manifest.json").write_text(json.dumps(records))
     root = str(Path(bundles.__file__).resolve())
-    package = root.split("/plugins/module_utils/")[0]
+    package = root.partition("/plugins/module_utils/")[0]
     space = tmp_path / "space" / "ansible_collections" / "venom"
     space.mkdir(parents=True)
     (space / "llm").symlink_to(package)

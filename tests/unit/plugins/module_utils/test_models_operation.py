@@ -51,7 +51,7 @@ class Stage:
         self.begun: list[Call] = []
         self.foreground: list[str] = []
         self.outcome: tuple[t.Any, ...] | None = None
-        self.error: OSError | None = None
+        self.errors: list[OSError] = []
         self.process: subprocess.Popen[bytes] | None = None
         monkeypatch.setattr(models_operation, "raise_on_signals", lambda: None)
         monkeypatch.setattr(models_operation, "run_if_unchanged", lambda params, context: self.unchanged)
@@ -63,8 +63,8 @@ class Stage:
         return {"changed": True}
 
     def _begin(self, call: Call, models: t.Sequence[str], params: dict[str, t.Any], secrets: t.Sequence[str], lease: float, code: str) -> None:
-        if self.error:
-            raise self.error
+        for error in self.errors:
+            raise error
         assert (secrets, lease) == (("hf_secret",), 60.0) and os.path.isdir(code)
         call.create(models, lease)
         self.begun.append(call)
@@ -142,9 +142,9 @@ def test_a_worker_that_died_is_a_failure_of_its_own(stage: Stage) -> None:
 
 
 def test_where_no_call_can_be_made_the_module_works_itself(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage.error = OSError(28, "No space left on device")
+    stage.errors = [OSError(28, "No space left on device")]
     assert stage.run("start") == {"changed": True}
-    stage.error = None
+    stage.errors = []
     monkeypatch.setattr(worker, "code_path", lambda: None)
     assert stage.run("start") == {"changed": True}
     assert stage.foreground == ["start", "start"] and stage.begun == []

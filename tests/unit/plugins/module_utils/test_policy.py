@@ -12,7 +12,8 @@ import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
-from ansible_collections.venom.llm.plugins.module_utils.policy import check_code, check_indexes, check_weights, select_files
+from ansible_collections.venom.llm.plugins.module_utils.policy import check_code, check_indexes, select_files
+from ansible_collections.venom.llm.plugins.module_utils.policy_headers import check_weights
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.header_samples import gguf, safetensors
 

@@ -48,8 +48,8 @@ def test_bytes_that_do_not() -> None:
     still = {"bytes": 0, "bytes_total": 10, "seconds_silent": 0}
     assert one(**still) == "a/b: 0% (0 of 10 B)"
     assert one(**still, bytes_per_second=0) == "a/b: 0% (0 of 10 B), 0 B/s"
-    assert one(**dict(still, seconds_silent=12.3), bytes_per_second=5) == "a/b: 0% (0 of 10 B), nothing for 12 s"
-    assert one(**dict(still, bytes=10), bytes_per_second=5) == "a/b: 100% (10 of 10 B), all bytes are here"
+    assert one(**{**still, "seconds_silent": 12.3, "bytes_per_second": 5}) == "a/b: 0% (0 of 10 B), nothing for 12 s"
+    assert one(**{**still, "bytes": 10, "bytes_per_second": 5}) == "a/b: 100% (10 of 10 B), all bytes are here"
 
 
 def test_only_all_of_it_is_a_hundred_percent() -> None:
