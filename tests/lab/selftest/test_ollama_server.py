@@ -290,7 +290,8 @@ def test_a_start_that_fails(tmp_path: Path, changes: dict[str, str], code: int, 
             return text
 
         environment = {**server.environment, "OLLAMA_HOST": "127.0.0.1:0", **{key: fill(value) for key, value in changes.items()}}
-        ended = subprocess.run([sys.executable, "-m", "lab.ollama.cli", "serve"], env=environment, capture_output=True, text=True, timeout=30, check=False)
+        command = [sys.executable, "-m", "lab.ollama.cli", "serve"]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == code
     assert fill(said) in ended.stderr
 
