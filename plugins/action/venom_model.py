@@ -100,6 +100,8 @@ class Attendance:
                 first = self._start()
                 answer = self._follow(first)
                 if answer.get("worker_died"):
+                    # A host that comes back after its controller was killed must not be put to work by a fork that was left behind.
+                    self._check_parent()
                     self._say(["the process at work ended without a word; it is started once more and goes on with what is there"])
                     answer = self._follow(self._start())
             except AnsibleError:
@@ -121,8 +123,7 @@ class Attendance:
         wait = self._interval
         while "call" in answer:
             self._say(progress_lines(answer["call"], hide=bool(self._task.no_log)))
-            if os.getppid() != self._parent:
-                raise Stopped("the play that this belongs to is gone")
+            self._check_parent()
             begun = time.monotonic()
             answer = self._poll(wait)
             # What a round takes besides the waiting comes off the next one.
@@ -130,6 +131,10 @@ class Attendance:
         # The result is here, so the host need not keep it.
         self._cancel()
         return answer
+
+    def _check_parent(self) -> None:
+        if os.getppid() != self._parent:
+            raise Stopped("the play that this belongs to is gone")
 
     def _poll(self, wait: float) -> Result:
         """Ask until there is an answer. Raises what the last try raised when patience is at an end."""

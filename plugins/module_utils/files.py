@@ -113,6 +113,19 @@ def to_json(value: t.Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
 
 
+#: Time in nanoseconds and size of a lock's file. Taking and giving back the lock write to it; it is empty when nobody holds it.
+Trace = tuple[int, int]
+
+
+def trace_of(path: str) -> Trace | None:
+    """The trace of a lock's file, None without one. A holder that was killed leaves its words in it."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
 class Lock:
     """One holder at a time across processes, as a context manager on ``flock(2)``: it ends with its process, even by SIGKILL.
 
@@ -124,6 +137,8 @@ class Lock:
         self.path = path
         self.timeout = timeout
         self.owner = owner or {}
+        #: What the file was like when the lock was taken, see ``trace_of``.
+        self.found: Trace | None = None
         self._descriptor: int | None = None
 
     def __enter__(self) -> Lock:
@@ -143,7 +158,7 @@ class Lock:
             self._descriptor = None
 
     def _try(self) -> bool:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        descriptor, is_new = self._open()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Somebody may have removed and made the file anew between open and flock; then this lock is on nothing.
@@ -155,11 +170,24 @@ class Lock:
         except BaseException:
             os.close(descriptor)
             raise
+        status = os.fstat(descriptor)
+        self.found = None if is_new else (status.st_mtime_ns, status.st_size)
         holder = dict(self.owner, pid=os.getpid(), since=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()))
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, to_json(holder), 0)
         self._descriptor = descriptor
         return True
+
+    def _open(self) -> tuple[int, bool]:
+        flags = os.O_RDWR | os.O_NOFOLLOW
+        try:
+            return os.open(self.path, flags | os.O_CREAT | os.O_EXCL, 0o644), True
+        except FileExistsError:
+            return os.open(self.path, flags | os.O_CREAT, 0o644), False
+
+    def was_idle_since(self, trace: Trace | None) -> bool:
+        """Whether nobody else has held the lock since ``trace`` was taken, and nobody did then."""
+        return self.found == trace and (trace is None or trace[1] == 0)
 
     def _refuse(self) -> t.NoReturn:
         try:

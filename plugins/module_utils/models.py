@@ -15,12 +15,13 @@ from contextlib import ExitStack
 
 from ansible_collections.venom.llm.plugins.module_utils import models_plan
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.files import Lock
+from ansible_collections.venom.llm.plugins.module_utils.files import Lock, trace_of
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest, change_manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
 from ansible_collections.venom.llm.plugins.module_utils.models_request import Request
 from ansible_collections.venom.llm.plugins.module_utils.models_result import make_result, unknown_plan
 from ansible_collections.venom.llm.plugins.module_utils.models_steps import KEEP, REMOVE, LocalAnswer, PlanOptions, Step
+from ansible_collections.venom.llm.plugins.module_utils.names import RUNTIME_OF_PROVIDER
 
 if t.TYPE_CHECKING:
     from ansible_collections.venom.llm.plugins.module_utils.models_limits import Budget
@@ -49,6 +50,9 @@ class ModuleContext(t.Protocol):
     def need_backend(self, python: str, library: str = "huggingface_hub") -> None:
         """Go on under the backend's interpreter if this one lacks the library."""
 
+
+#: Looks at a host on which somebody else removes models meanwhile, and seconds between them.
+PLANNING_TRIES, PLANNING_PAUSE = 10, 0.2
 
 #: Options with their smallest and largest sensible values.
 _BOUNDS = {
@@ -112,9 +116,15 @@ class _Call:
         self.started = time.monotonic()
         self.requests = parse_requests(params)
         self.options = PlanOptions(params["config_dir"], params["force"], context.report)
-        self.manifest = Manifest.load(params["models_dir"])
+        self.look()
         self._host: OllamaHost | None = None
         self._sources: Sources | None = None
+
+    def look(self) -> None:
+        """Read the manifest, and note by what one can tell later that somebody has been at work since."""
+        models_dir = self.params["models_dir"]
+        self.traces = {runtime: trace_of(lock_path(models_dir, runtime)) for runtime in RUNTIME_OF_PROVIDER.values()}
+        self.manifest = Manifest.load(models_dir)
 
     @property
     def host(self) -> OllamaHost:
@@ -192,29 +202,55 @@ def run_if_unchanged(params: Params, context: ModuleContext) -> dict[str, t.Any]
 def run_models(params: Params, context: ModuleContext) -> dict[str, t.Any]:
     """Bring the models into the wanted state. The result is the module's, with ``changed`` and ``diff``."""
     call = _Call(params, context)
+    while True:
+        planned = _plan_patiently(call)
+        result = planned.result or _try_to_apply(call, planned)
+        if result is not None:
+            return result
+        call.look()
+
+
+class _Planned(t.NamedTuple):
+    """A plan to apply, or the result where there is nothing to apply."""
+
+    result: dict[str, t.Any] | None
+    planner: Planner | None = None
+    steps: list[Step] | None = None
+    budget: Budget | None = None
+
+
+def _plan_patiently(call: _Call) -> _Planned:
+    tries = PLANNING_TRIES
+    while True:
+        tries -= 1
+        try:
+            return _plan(call)
+        except FileNotFoundError:
+            # Planning holds no lock, so a removal in another process may take away what it looks at. That is over in a moment.
+            if not tries:
+                raise
+            time.sleep(PLANNING_PAUSE)
+            call.look()
+
+
+def _plan(call: _Call) -> _Planned:
+    params, context = call.params, call.context
     answers = call.ask_host()
     if _is_all_kept(answers):
-        return call.finish([answer.step for answer in answers if answer.step])
+        return _Planned(call.finish([answer.step for answer in answers if answer.step]))
     needs_source = _needs_source(answers)
     if needs_source and context.check_mode and not context.has_library() and not os.access(params["backend_python"], os.X_OK):
-        return unknown_plan(context, call.manifest, call.requests, answers, call.started)
+        return _Planned(unknown_plan(context, call.manifest, call.requests, answers, call.started))
     if needs_source:
         # Before anything is written: under the backend's Python the whole module starts again.
         context.need_backend(params["backend_python"])
     planner = call.planner()
     steps, budget = planner.plan(call.requests, answers, call.manifest)
     if all(step.action == KEEP for step in steps):
-        return call.finish(steps)
+        return _Planned(call.finish(steps))
     if context.check_mode:
-        return make_result(context, call.manifest, steps, budget, call.started)
-    result = _try_to_apply(call, planner, steps, budget)
-    while result is None:
-        answers = call.ask_host()
-        if _needs_source(answers):
-            context.need_backend(params["backend_python"])
-        steps, budget = planner.plan(call.requests, answers, call.manifest)
-        result = _try_to_apply(call, planner, steps, budget)
-    return result
+        return _Planned(make_result(context, call.manifest, steps, budget, call.started))
+    return _Planned(None, planner, steps, budget)
 
 
 def _needs_source(answers: t.Sequence[LocalAnswer]) -> bool:
@@ -226,20 +262,27 @@ def _runtimes(steps: t.Sequence[Step]) -> list[str]:
     return sorted({step.request.runtime for step in steps if step.action != KEEP})
 
 
-def _try_to_apply(call: _Call, planner: Planner, steps: list[Step], budget: Budget) -> dict[str, t.Any] | None:
+def _try_to_apply(call: _Call, planned: _Planned) -> dict[str, t.Any] | None:
     """Apply under the locks; None when what is there now asks for other locks, or for libraries that are not here."""
     from ansible_collections.venom.llm.plugins.module_utils.models_apply import Applier
 
     params, context = call.params, call.context
+    planner, steps, budget = planned.planner, planned.steps, planned.budget
+    if planner is None or steps is None or budget is None:
+        raise ValueError("what is applied was planned")
     owner = {"what": "venom_model", "models": [str(request.ref) for request in call.requests][:5]}
     with ExitStack() as locks:
         held = _runtimes(steps)
+        is_idle = True
         for runtime in held:
             context.report(f"waiting for the lock of {runtime}")
-            locks.enter_context(Lock(lock_path(params["models_dir"], runtime), params["lock_timeout"], owner))
+            lock = Lock(lock_path(params["models_dir"], runtime), params["lock_timeout"], owner)
+            locks.enter_context(lock)
+            is_idle = is_idle and lock.was_idle_since(call.traces[runtime])
         current = Manifest.load(params["models_dir"])
-        if current.content != call.manifest.content:
-            # Somebody else was at work between our look and our lock, so the plan is made anew on what is there now.
+        if current.content != call.manifest.content or not is_idle:
+            # Somebody else was at work between our look and our lock, so the plan is made anew on what is there now. The manifest
+            # alone does not tell: a holder that was killed may have finished a blob, and a removal collects after it has recorded.
             call.manifest = current
             answers = call.ask_host()
             if _needs_source(answers) and not context.has_library():

@@ -20,7 +20,7 @@ from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import (
     snapshot_sha256,
     utc_now,
 )
-from ansible_collections.venom.llm.plugins.module_utils.models_limits import kept_digests, wanted_digests
+from ansible_collections.venom.llm.plugins.module_utils.models_limits import kept_digests, store_digests, wanted_digests
 from ansible_collections.venom.llm.plugins.module_utils.models_observe import observe, record_file
 from ansible_collections.venom.llm.plugins.module_utils.models_ollama_apply import OllamaApplier
 from ansible_collections.venom.llm.plugins.module_utils.models_ollama_host import OllamaHost
@@ -94,7 +94,7 @@ class Applier:
             self._snapshots.clean()
         if STORE in methods:
             partials.clean(self._host.store.partial_root, wanted, older_than)
-            self._host.store.clean(keep=[*kept_digests(steps), *map(Digest.parse, wanted)], older_than=older_than)
+            self._host.store.clean(keep=store_digests(steps), older_than=older_than)
 
     def _remove(self, step: Step, steps: t.Sequence[Step]) -> None:
         # Folders go first: a crash in between leaves a record whose model is damaged, which both states know how to end.

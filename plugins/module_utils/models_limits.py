@@ -79,7 +79,7 @@ def compute_budget(manifest: Manifest, steps: t.Sequence[Step], ollama: OllamaSt
         if any(step.method == STORE and step.action != KEEP for step in steps):
             # Beside the server's own methods the store may be closed to this account.
             reclaimable += partials.usage(ollama.partial_root, keep=wanted_digests(steps))
-            reclaimable += ollama.staged([*kept_digests(steps), *map(Digest.parse, wanted_digests(steps))])
+            reclaimable += ollama.staged(store_digests(steps))
         if all(step.method != SNAPSHOT or not step.missing for step in steps):
             free = measure_free(ollama.root)
         else:
@@ -90,6 +90,12 @@ def compute_budget(manifest: Manifest, steps: t.Sequence[Step], ollama: OllamaSt
 def wanted_digests(steps: t.Sequence[Step]) -> frozenset[str]:
     """Contents that the plan fetches, so that what is here of them already is not thrown away."""
     return frozenset(file.announced for step in steps for file in step.missing)
+
+
+def store_digests(steps: t.Sequence[Step]) -> frozenset[Digest]:
+    """Contents of Ollama's store that the plan has or fetches, so that what an earlier run staged of them is not thrown away."""
+    manifests = (step.manifest for step in steps if step.method == STORE and step.manifest is not None)
+    return frozenset(layer.digest for manifest in manifests for layer in manifest.layers)
 
 
 def _is_within(path: str, folder: str) -> bool:

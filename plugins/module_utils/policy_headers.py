@@ -73,13 +73,19 @@ def _check_remote(ref: ModelRef, file: RemoteFile, kind: str, read_range: ReadRa
             raise ValueError(f"{len(content)} bytes came where {length} were asked for")
         return content
 
-    try:
-        if kind == "gguf":
-            gguf_header.check_gguf_quick(read(0, min(file.size, gguf_header.QUICK_BYTES)), file.size)
-        else:
-            _check_safetensors(read, file.size, expected)
-    except ValueError as error:
-        raise malformed(ref, file.path, kind, error) from error
+    tries = 2
+    while tries:
+        tries -= 1
+        try:
+            if kind == "gguf":
+                gguf_header.check_gguf_quick(read(0, min(file.size, gguf_header.QUICK_BYTES)), file.size)
+            else:
+                _check_safetensors(read, file.size, expected)
+            return
+        except ValueError as error:
+            # These bytes have no digest of their own, so one may have flipped on the way: read them again before the file is blamed.
+            if not tries:
+                raise malformed(ref, file.path, kind, error) from error
 
 
 def _check_safetensors(read: t.Callable[[int, int], bytes], size: int, expected: t.Collection[str]) -> None:

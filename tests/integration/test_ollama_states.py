@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from integration.models_support import FakeContext, model_params, tree
+from integration.models_support import FakeContext, model_params, small_model, tree
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.models import run_models
 from ansible_collections.venom.llm.plugins.module_utils.store.ollama import OllamaStore
+from lab.hub import Hub
 from lab.models import ollama_layers
 from lab.ollama import OllamaServer, command
 from lab.registry import Registry
 
-pytest.importorskip("requests")
+pytest.importorskip("huggingface_hub")
 
 METHODS = ("store", "api", "cli")
 
@@ -339,7 +340,20 @@ def test_a_model_that_is_not_there_is_absent(host: Host) -> None:
     assert host.run(check=True, name="other/tiny", provider="ollama", state="absent")["changed"] is False
 
 
-def test_a_mixed_list_in_one_call(host: Host) -> None:
+def test_models_of_both_kinds_in_one_call(host: Host, tmp_path: Path) -> None:
+    host.add(1)
+    with Hub() as hub:
+        hub.add_repo("a/b", small_model(tmp_path / "repo", 1, README__md="one"))
+        models = [{"name": "tiny:mini", "alias": "a"}, {"name": "a/b", "alias": "b"}]
+        host.step(True, name=None, models=models, endpoint=hub.url)
+        host.step(False, name=None, models=models, endpoint=hub.url)
+        host.step(False, name=None, models=models, endpoint=hub.url, state="verified")
+        host.step(True, name=None, models=[{"name": "tiny:mini", "state": "absent"}, {"name": "a/b", "alias": "a"}], endpoint=hub.url)
+    assert host.listed() == {}
+    assert [(entry.name, entry.alias) for entry in Manifest.load(str(host.folder / "host" / "models")).models] == [("a/b", "a")]
+
+
+def test_two_models_in_one_call(host: Host) -> None:
     host.add(1)
     host.add(3, "other")
     result = host.run(name=None, models=[{"name": "tiny:mini", "alias": "a"}, {"name": "tiny:other", "alias": "b"}])

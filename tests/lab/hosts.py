@@ -133,6 +133,14 @@ class Lab:
     def heal(self, host: str) -> None:
         network.set_link(self.machine(host).name, up=True)
 
+    def block(self, host: str, port: int) -> None:
+        """Let nothing from this port of any other machine reach the host: packets are dropped, no connection is told. A boot ends it."""
+        require("tc")
+        network.block(self.machine(host).name, port)
+
+    def unblock(self, host: str) -> None:
+        network.unblock(self.machine(host).name)
+
     def status(self) -> tuple[HostStatus, ...]:
         found = []
         known = self.record

@@ -55,6 +55,25 @@ def is_cut(machine: str) -> bool:
         return False
 
 
+def block(machine: str, port: int) -> None:
+    """Drop what comes to a host from this port, as a line does that has died without a word; everything else goes on. tc-htb(8), tc-u32(8)."""
+    link = link_name(machine)
+    if not exists(link):
+        raise LabError(f"{machine} has no link: it does not run")
+    unblock(machine)
+    call(["tc", "qdisc", "add", "dev", link, "root", "handle", "1:", "htb"])
+    call(["tc", "class", "add", "dev", link, "parent", "1:", "classid", "1:1", "htb", "rate", "1gbit", "quantum", "1500"])
+    # A queue without room takes nothing.
+    call(["tc", "qdisc", "add", "dev", link, "parent", "1:1", "pfifo", "limit", "0"])
+    match = ["protocol", "ip", "u32", "match", "ip", "sport", str(port), "0xffff"]
+    call(["tc", "filter", "add", "dev", link, "parent", "1:", *match, "flowid", "1:1"])
+
+
+def unblock(machine: str) -> None:
+    """End ``block``. Idempotent."""
+    call(["tc", "qdisc", "delete", "dev", link_name(machine), "root"], check=False)
+
+
 def delete_link(machine: str) -> None:
     """After a power cut the kernel takes the link away late; the next boot must not find it."""
     if exists(link_name(machine)):

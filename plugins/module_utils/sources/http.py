@@ -74,6 +74,14 @@ def parse_endpoint(url: str) -> str:
     return url.rstrip("/")
 
 
+def join_url(url: str, location: str) -> str:
+    """Where a reference leads. What is no URL stays as it is: no list of hosts allows it."""
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location
+
+
 @dataclass(frozen=True)
 class HostList:
     """The hosts that requests may go to."""
@@ -211,7 +219,7 @@ class HttpClient:
                 if redirects:
                     self._targets[first] = (url, time.monotonic())
                 return stream
-            target = urljoin(url, response.headers.get("Location", ""))
+            target = join_url(url, response.headers.get("Location", ""))
             _drain(response)
             before, url = url, target
             redirects += 1
@@ -239,6 +247,14 @@ class HttpClient:
             raise _untrusted(url) from error
         except requests.exceptions.RequestException as error:
             raise TransientError(f"no answer from {scrub(url)} ({type(error).__name__})") from error
+        except ValueError as error:
+            # The library looks at Location even when it is not to follow it.
+            raise VenomError(
+                "redirect_refused",
+                wanted="to stay on the endpoint's hosts",
+                found=f"{scrub(url)} redirects to what is no URL",
+                todo="check endpoint, and proxies on the way",
+            ) from error
 
     def _headers(self, url: str, part: Part) -> dict[str, str]:
         headers = {"Accept-Encoding": "identity", "User-Agent": "venom.llm"}
@@ -326,7 +342,7 @@ def _drain(response: requests.Response) -> None:
 
     length = response.headers.get("Content-Length", "")
     try:
-        if length.isdigit() and int(length) <= _MAX_DRAINED:
+        if length.isascii() and length.isdigit() and int(length) <= _MAX_DRAINED:
             response.raw.read(_MAX_DRAINED, decode_content=False)
     except (urllib3.exceptions.HTTPError, OSError, ValueError):
         return

@@ -9,7 +9,7 @@ import threading
 import time
 import typing as t
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from ansible_collections.venom.llm.plugins.module_utils.bounded_json import load_json
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
@@ -21,6 +21,7 @@ from ansible_collections.venom.llm.plugins.module_utils.sources.http import (
     HttpClient,
     HttpStream,
     Part,
+    join_url,
     origin_of,
     scrub,
 )
@@ -110,7 +111,7 @@ class RegistryClient(HttpClient):
             response = self._send(url, {"Accept": accept}, sent)
             if response.status_code in _REDIRECTS:
                 response.close()
-                before, url = url, _join(url, response.headers.get("Location", ""))
+                before, url = url, join_url(url, response.headers.get("Location", ""))
                 redirects += 1
             elif response.status_code == 401 and may_log_in and origin_of(url) == origin_of(self.hosts.endpoint):
                 response.close()
@@ -200,7 +201,7 @@ class RegistryClient(HttpClient):
         return basic
 
     def _fetch_token(self, url: str, challenge: t.Mapping[str, str]) -> str:
-        realm = _join(url, challenge["realm"])
+        realm = join_url(url, challenge["realm"])
         # The plain list: a public registry's store of bytes is no place for credentials.
         HostList(self.hosts.endpoint, self.hosts.allowed_hosts).check(realm, before=self.hosts.endpoint)
         query = [("service", challenge["service"])] if challenge.get("service") else []
@@ -215,7 +216,7 @@ class RegistryClient(HttpClient):
             raise VenomError(
                 "redirect_refused",
                 wanted=f"a token from {scrub(realm)}, where {scrub(url)} sends for it",
-                found=f"a redirect to {scrub(_join(realm, response.headers.get('Location', '')))}",
+                found=f"a redirect to {scrub(join_url(realm, response.headers.get('Location', '')))}",
                 todo="check the registry's token service; credentials follow no redirect",
             )
         answer = self._read(realm, response, _MAX_TOKEN_ANSWER)
@@ -231,14 +232,6 @@ class RegistryClient(HttpClient):
                 todo="check the registry's token service, and proxies on the way",
             )
         return token
-
-
-def _join(url: str, location: str) -> str:
-    """Where a reference leads. What is no URL stays as it is: no list of hosts allows it."""
-    try:
-        return urljoin(url, location)
-    except ValueError:
-        return location
 
 
 def _line_errors() -> tuple[type[Exception], ...]:

@@ -46,7 +46,7 @@ def read_retry_after(headers: t.Mapping[str, str], now: t.Callable[[], float] = 
     The hub's form is ``"api";r=0;t=55`` (IETF draft ratelimit-headers: r requests left, t seconds to the reset).
     """
     value = headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
     if value:
         try:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import typing as t
@@ -41,6 +43,39 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Playing:
+    """A playbook run that has begun."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    printed: Path
+    log: Path
+
+    def end(self, expect: int | None = 0) -> Run:
+        """Wait for it; ``expect`` is the wanted exit status, None for any."""
+        status = self.process.wait()
+        output = self.printed.read_text(encoding="utf-8")
+        lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+        run = Run(status, output, tuple(json.loads(line) for line in lines))
+        if expect is not None and status != expect:
+            raise AssertionError(f"{self.name} ended with {status}, wanted {expect}\n{output[-6000:]}")
+        return run
+
+    def kill(self) -> None:
+        """SIGKILL to all of it, as when its machine loses power: nothing is told to the hosts. Ansible's workers have sessions of their own."""
+        for pid in (self.process.pid, *_descendants(self.process.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def _descendants(pid: int) -> list[int]:
+    """Processes that it has started, and those that they have."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [each for child in map(int, children) for each in (child, *_descendants(child))]
+
+
+@dataclass(frozen=True)
 class Operator:
     """Where the operator works: an inventory, a scratch folder, extra variables that every run shares."""
 
@@ -50,18 +85,21 @@ class Operator:
 
     def play(self, name: str, *arguments: str, expect: int | None = 0, environment: dict[str, str] | None = None, **variables: t.Any) -> Run:
         """Run ``venom.llm.<name>``; ``expect`` is the wanted exit status, None for any."""
-        log = self.scratch / "tasks.jsonl"
+        return self.begin(name, *arguments, environment=environment, **variables).end(expect)
+
+    def begin(self, name: str, *arguments: str, environment: dict[str, str] | None = None, **variables: t.Any) -> Playing:
+        """Start ``venom.llm.<name>`` and return at once. One play of an operator at a time."""
+        log, output = self.scratch / "tasks.jsonl", self.scratch / "output"
         log.unlink(missing_ok=True)
         extra = self.scratch / "extra.json"
         extra.write_text(json.dumps({**self.variables, **variables}), encoding="utf-8")
         command = [str(BIN / "ansible-playbook"), "-i", str(self.inventory), f"venom.llm.{name}", "-e", f"@{extra}", *arguments]
-        done = subprocess.run(command, cwd=self.scratch, env=self.environment(log, environment), capture_output=True, text=True, check=False)
-        output = done.stdout + done.stderr
-        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-        run = Run(done.returncode, output, tuple(json.loads(line) for line in lines))
-        if expect is not None and done.returncode != expect:
-            raise AssertionError(f"venom.llm.{name} ended with {done.returncode}, wanted {expect}\n{output[-6000:]}")
-        return run
+        with output.open("w", encoding="utf-8") as stream:
+            process = subprocess.Popen(
+                command, cwd=self.scratch, env=self.environment(log, environment),
+                stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True,
+            )  # fmt: skip
+        return Playing(f"venom.llm.{name}", process, output, log)
 
     def environment(self, log: Path, more: dict[str, str] | None) -> dict[str, str]:
         """The environment of a run; nothing of the caller's own Ansible settings or token gets in."""

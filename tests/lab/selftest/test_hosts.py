@@ -24,6 +24,7 @@ import pytest
 from lab import images, layers, network
 from lab.cgroups import Cgroup
 from lab.hosts import TOOLS, Lab
+from lab.hub import Hub
 from lab.settings import CHECKOUT
 from lab.system import LabError, NotReady, Process, call, mounts, require
 
@@ -172,6 +173,22 @@ def test_a_cut_host_is_away_and_runs_on(lab: Lab) -> None:
     assert lab.run("lab1", ["true"]).returncode == 0
     lab.heal("lab2")
     assert boot_id(lab, "lab2") == before
+
+
+def test_a_port_that_is_blocked_falls_silent_for_one_host_and_nothing_else_does(lab: Lab) -> None:
+    with Hub(str(lab.settings.network.ip)) as hub, Hub(str(lab.settings.network.ip)) as other:
+        fetch = "import sys,urllib.request as u; u.urlopen(sys.argv[1] + '/_lab/repos', timeout=3)"
+
+        def answers(host: str, url: str) -> bool:
+            return lab.run(host, ["python3", "-c", fetch, url], check=False).returncode == 0
+
+        port = int(hub.url.rpartition(":")[2])
+        lab.block("lab1", port)
+        lab.block("lab1", port)
+        assert [answers("lab1", hub.url), answers("lab1", other.url), answers("lab2", hub.url)] == [False, True, True]
+        lab.unblock("lab1")
+        assert answers("lab1", hub.url)
+        lab.unblock("lab1")
 
 
 def test_up_again_changes_nothing_and_adds_what_is_missing(lab: Lab) -> None:

@@ -19,6 +19,12 @@ description: Used by the tests only.
 """
 
 
+#: What tests look at.
+KEPT = frozenset(
+    ("msg", "reason_code", "steps", "status", "plan", "models", "bytes_done", "bytes_fetched", "bytes_kept", "bytes_total", "files_repaired")
+)
+
+
 class CallbackModule(CallbackBase):
     """One line for each host and task: outcome, changed, result."""
 
@@ -32,7 +38,7 @@ class CallbackModule(CallbackBase):
             "task": result._task.get_name(),
             "outcome": outcome,
             "changed": bool(result._result.get("changed")),
-            "result": {key: value for key, value in result._result.items() if key in ("msg", "reason_code", "steps", "status", "plan", "models")},
+            "result": {key: value for key, value in result._result.items() if key in KEPT},
         }
         with open(os.environ["VENOM_TASK_LOG"], "a", encoding="utf-8") as stream:
             stream.write(json.dumps(line, default=str) + "\n")
