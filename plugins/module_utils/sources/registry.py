@@ -111,34 +111,6 @@ class RegistrySource:
         """The bytes of a blob. Raises ``TransientError`` or ``VenomError``; retrying is the caller's."""
         return self._http.open(file.url, offset, length, file.size)
 
-    def read(self, file: RemoteFile, limit: int) -> bytes:
-        """A small blob in memory, verified, retried. Raises ``VenomError``, ``unsupported_source`` above ``limit`` bytes."""
-        if file.size > limit:
-            raise VenomError(
-                "unsupported_source",
-                wanted=f"{file.path} of at most {limit} bytes",
-                found=f"{file.size} bytes",
-                todo="check the registry",
-            )
-
-        def attempt() -> bytes:
-            stream = self.open(file)
-            try:
-                content = b""
-                for chunk in stream:
-                    content += chunk
-                    if len(content) > file.size:
-                        break
-            finally:
-                stream.close()
-            found = hashlib.sha256(content).hexdigest()
-            if found != file.sha256:
-                cause = f"{file.path} has {len(content)} bytes with SHA-256 {found}"
-                raise TransientError(cause, final=_mismatch(file.path, f"sha256:{file.sha256}", f"sha256:{found}"))
-            return content
-
-        return call_with_retries(attempt, f"to read {file.path}", self._retry_policy, self._sleep)
-
     def _url(self, ref: ModelRef, rest: str) -> str:
         return f"{self.endpoint}/v2/{ref.repository}/{rest}"
 
