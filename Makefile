@@ -73,8 +73,10 @@ lab-clean: lab-down ## The same, and everything that tests keep between runs: ro
 	rm -rf "$(VENOM_LAB_CACHE)"/vllm-* "$(VENOM_LAB_CACHE)"/ansible-core-*
 	@rmdir "$(VENOM_LAB_CACHE)" 2>/dev/null || true
 
-bench: toolchain ## Print the cost of a no-op beside ansible.builtin.stat
+bench: toolchain ## Print the cost of a no-op, an install and a verification beside what others take, in about ten minutes
 	$(BIN)/python tests/bench/noop.py
+	$(BIN)/python tests/bench/install.py
+	$(BIN)/python tests/bench/verify.py
 
 build: toolchain ## Build the collection archive into dist/
 	$(BIN)/ansible-galaxy collection build --force --output-path dist .

@@ -5,8 +5,9 @@
 
     make bench        # or: python tests/bench/noop.py --rounds 20
 
-The models are installed from a hub on loopback first. Then one playbook runs stat and venom_model in turn on localhost, through
-the whole of Ansible, and each task's time is taken on the controller. Ratios of medians of one run are what can be quoted.
+The models are installed from a hub on loopback first, and as many Ollama models from a registry into a store (method ``store``). Then one
+playbook runs stat and venom_model in turn on localhost, through the whole of Ansible, and each task's time is taken on the controller. Ratios
+of medians of one run are what can be quoted.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from lab.hub import Hub  # noqa: E402
-from lab.models import llama  # noqa: E402
+from lab.models import llama, ollama_layers  # noqa: E402
+from lab.registry import Registry  # noqa: E402
 
 
 def play(scratch: Path, tasks: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
@@ -50,16 +52,29 @@ def play(scratch: Path, tasks: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]
     return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
 
 
-def model_task(name: str, url: str, models: Path, count: int) -> dict[str, t.Any]:
-    """One venom_model call for a list of ``count`` models."""
-    options = {
-        "models": [{"name": f"bench/tiny-{index}"} for index in range(count)],
-        "models_dir": str(models),
-        "config_dir": str(models.parent / "etc"),
-        "endpoint": url,
-        "backend_python": sys.executable,
-    }
-    return {"name": name, "venom.llm.venom_model": options}
+class Host:
+    """Where so many models go."""
+
+    def __init__(self, folder: Path, hub: Hub, registry: Registry, count: int) -> None:
+        self._count = count
+        self._options = {
+            "models_dir": str(folder / "models"),
+            "config_dir": str(folder / "etc"),
+            "backend_python": sys.executable,
+            "endpoint": hub.url,
+            "registry": registry.url,
+            "allowed_hosts": [str(registry.cdn_url).rpartition("//")[2]],
+            "ollama_method": "store",
+            "ollama_models_dir": str(folder / "store"),
+        }
+
+    def tasks(self) -> list[dict[str, t.Any]]:
+        """A venom_model call for a list of models of the hub, and one for a list of Ollama's."""
+        return [self._task("venom_model", "bench/tiny-{}"), self._task("ollama store", "tiny-{}:mini")]
+
+    def _task(self, what: str, name: str) -> dict[str, t.Any]:
+        models = [{"name": name.format(index)} for index in range(self._count)]
+        return {"name": f"{what} {self._count}", "venom.llm.venom_model": {"models": models, **self._options}}
 
 
 def main() -> None:
@@ -68,23 +83,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="how often each task runs (default 20)")
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 10, 50], help="lengths of the list of models")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="venom-bench-") as folder, Hub() as hub:
+    with tempfile.TemporaryDirectory(prefix="venom-bench-") as folder, Hub() as hub, Registry() as registry:
         scratch = Path(folder)
         source = llama(scratch / "source", reply="I am here.")
         for index in range(max(arguments.counts)):
             hub.add_repo(f"bench/tiny-{index}", source)
-        models = {count: scratch / f"host-{count}" / "models" for count in arguments.counts}
-        installed = play(scratch, [model_task(f"install {count}", hub.url, models[count], count) for count in arguments.counts])
+            config, layers = ollama_layers(scratch / f"layers-{index}", seed=index)
+            registry.add(f"library/tiny-{index}", "mini", layers, config)
+        hosts = [Host(scratch / f"host-{count}", hub, registry, count) for count in arguments.counts]
+        installed = play(scratch, [task for host in hosts for task in host.tasks()])
         if not all(line["changed"] for line in installed):
             raise SystemExit("the models were not installed")
-        asked = len(hub.log.entries())
+        asked = len(hub.log.entries()) + len(registry.log.entries())
         turns: list[dict[str, t.Any]] = []
         for dummy in range(arguments.rounds):
             turns.append({"name": "stat", "ansible.builtin.stat": {"path": str(scratch)}})
-            turns += [model_task(f"venom_model {count}", hub.url, models[count], count) for count in arguments.counts]
+            turns += [task for host in hosts for task in host.tasks()]
         lines = play(scratch, turns)
-        if any(line["changed"] for line in lines) or len(hub.log.entries()) != asked:
-            raise SystemExit("a run that should change nothing changed something or asked the hub")
+        if any(line["changed"] for line in lines) or len(hub.log.entries()) + len(registry.log.entries()) != asked:
+            raise SystemExit("a run that should change nothing changed something or asked the hub or the registry")
     times: dict[str, list[float]] = {}
     for line in lines:
         times.setdefault(line["task"], []).append(line["seconds"])
