@@ -101,3 +101,9 @@ def test_the_page_of_reason_codes_is_complete() -> None:
 @pytest.mark.parametrize("path", [path for path in BACKEND if path.name == "__init__.py"], ids=name_of)
 def test_packages_are_empty(path: Path) -> None:
     assert path.read_bytes() == b""
+
+
+def test_no_two_test_files_have_the_same_name() -> None:
+    """Their folders are no packages, so pytest takes the second of a name for the first and ends before any test."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
