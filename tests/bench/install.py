@@ -7,7 +7,7 @@
 
 A model in 1, 4 and 16 files from the lab's hub, then an Ollama model from the lab's registry by method ``store``, beside the pull of the
 lab's stand-in for an Ollama server. Servers run in processes of their own on loopback and have their files in the page cache; before each
-measurement the target is removed and everything is synced. After each the bytes are compared; wrong ones end the run with status 1.
+measurement the last target is removed and everything is synced. After each the bytes are compared; wrong ones end the run with status 1.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Curl:
         sha256 = hashlib.sha256()
         for path in paths:
             with open(path, "rb") as stream:
-                for block in iter(lambda: stream.read(MIB), b""):
+                for block in iter(partial(stream.read, MIB), b""):
                     sha256.update(block)
         self._digest = sha256.hexdigest()
 
@@ -76,6 +76,7 @@ class HuggingFace:
     def __init__(self, scratch: Path, hub: dict[str, t.Any], name: str, source: Path) -> None:
         self._scratch, self._hub, self._name = scratch, hub, name
         self._wanted = digests(source)
+        self._target = support.filled(scratch / "target", support.size_of(source))
         files = sorted(self._wanted)
         self._curl = Curl(scratch, [f"{hub['url']}/{name}/resolve/main/{path}" for path in files], [source / path for path in files])
 
@@ -85,22 +86,20 @@ class HuggingFace:
 
     def install(self) -> Cost:
         """Verified, by the operation of venom_model."""
-        models = emptied(self._scratch / "models")
+        target = emptied(self._target)
         allowed = [urlsplit(self._hub["cdn_url"]).netloc]
-        cost, result = support.operate(self._scratch, name=self._name, models_dir=str(models), endpoint=self._hub["url"], allowed_hosts=allowed)
+        cost, result = support.operate(self._scratch, name=self._name, models_dir=str(target), endpoint=self._hub["url"], allowed_hosts=allowed)
         need(digests(Path(result["models"][0]["local_path"])) == self._wanted, "venom_model installed other bytes")
-        shutil.rmtree(models)
         return cost
 
     def download(self) -> Cost:
         """By the client of the hub, with a cache of its own."""
-        target = emptied(self._scratch / "download")
+        target = emptied(self._target)
         settings = dict(HF_SETTINGS, HF_ENDPOINT=self._hub["url"], HF_HOME=str(target / "home"))
         command = [str(Path(sys.executable).with_name("hf")), "download", self._name, "--local-dir", str(target / "model")]
         cost, dummy = support.run(command, scratch=self._scratch, **settings)
         shutil.rmtree(target / "model" / ".cache")
         need(digests(target / "model") == self._wanted, "hf download has other bytes")
-        shutil.rmtree(target)
         return cost
 
 
@@ -110,6 +109,7 @@ class Ollama:
     def __init__(self, scratch: Path, registry: dict[str, t.Any], source: Path) -> None:
         self._scratch, self._registry = scratch, registry
         self._wanted = digests(source / "blobs")
+        self._target = support.filled(scratch / "target", support.size_of(source))
         files = sorted(self._wanted)
         urls = [f"{registry['url']}/v2/library/bench/blobs/{name.replace('-', ':')}" for name in files]
         self._curl = Curl(scratch, urls, [source / "blobs" / name for name in files])
@@ -120,7 +120,7 @@ class Ollama:
 
     def install(self) -> Cost:
         """Verified, by the operation of venom_model, straight into a store that no server has open."""
-        target = emptied(self._scratch / "host")
+        target = emptied(self._target)
         cost, result = support.operate(
             self._scratch,
             name="bench",
@@ -134,12 +134,11 @@ class Ollama:
         )
         need(result["changed"], "venom_model installed nothing")
         self._check(target / "store")
-        shutil.rmtree(target)
         return cost
 
     def pull(self) -> Cost:
         """By a stand-in for the server, started before; the processor time and memory are the server's."""
-        target = emptied(self._scratch / "host")
+        target = emptied(self._target)
         name = f"{urlsplit(self._registry['url']).netloc}/library/bench"
         with OllamaServer(target) as server:
             pid = server.pid
@@ -157,7 +156,6 @@ class Ollama:
             connection.close()
         need(lines and json.loads(lines[-1]) == {"status": "success"}, f"the pull failed: {lines[-1:]}")
         self._check(target)
-        shutil.rmtree(target)
         return cost
 
     def _check(self, store: Path) -> None:

@@ -33,7 +33,7 @@ from lab.models import safetensors  # noqa: E402
 MIB = 1 << 20
 GIB = 1 << 30
 #: Seconds between two looks at the memory of a running command.
-_LOOK = 0.02
+_LOOK = 0.05
 #: Runs the operation of venom_model as its worker does: one process, nothing else in it.
 _OPERATION = """
 import importlib.util, json, sys
@@ -240,6 +240,11 @@ def digests(folder: Path) -> dict[str, str]:
         return {path.relative_to(folder).as_posix(): digest for path, digest in zip(paths, pool.map(_sha256, paths))}
 
 
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def need(condition: object, what: str) -> None:
     """``Wrong`` unless it holds."""
     if not condition:
@@ -249,10 +254,24 @@ def need(condition: object, what: str) -> None:
 # The run
 
 
+def filled(folder: Path, size: int) -> Path:
+    """A folder with so many bytes, for the first that is to find it emptied."""
+    folder.mkdir(exist_ok=True)
+    with open(folder / "filling", "wb", buffering=0) as stream:
+        for dummy in range(size // MIB):
+            stream.write(bytes(MIB))
+    return folder
+
+
 def emptied(folder: Path) -> Path:
-    """An empty folder, and nothing left to be written to the disk."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    """The folder without what the last measurement has left, at once before the next, and nothing left to be written to the disk.
+
+    Virtual machines give free memory back to their host within seconds, and the next to use it pays for every page: an install took 5.1 s
+    instead of 3.1 s after a pause. So what is written to is memory that was in the page cache until now, for all alike.
+    """
+    os.sync()
+    shutil.rmtree(folder)
+    folder.mkdir()
     os.sync()
     return folder
 

@@ -19,7 +19,24 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.support import GIB, MIB, Cost, Median, Wrong, digests, make_model, need, operate, parse, rounds, run, scratch_folder, serving, show  # noqa: E402
+from bench.support import (  # noqa: E402  # noqa: E402
+    GIB,
+    MIB,
+    Cost,
+    Median,
+    Wrong,
+    digests,
+    make_model,
+    need,
+    operate,
+    parse,
+    rounds,
+    run,
+    scratch_folder,
+    serving,
+    show,
+    size_of,
+)
 
 LAYOUTS = (1, 8)
 VENOM, ONE_CORE, ALL_CORES, OPENSSL = "state: verified", "sha256sum, 1 core", "xargs -P sha256sum", "openssl dgst, 1 core"
@@ -35,7 +52,7 @@ class Installed:
         self._folder = Path(result["models"][0]["local_path"])
         self._wanted = digests(self._folder)
         self._paths = [str(self._folder / name) for name in self._wanted]
-        self.size = sum(os.stat(path).st_size for path in self._paths)
+        self.size = size_of(self._folder)
         (scratch / "paths").write_text("".join(f"{path}\n" for path in self._paths), encoding="utf-8")
 
     def contenders(self) -> dict[str, t.Callable[[], Cost]]:
