@@ -5,29 +5,38 @@
 from __future__ import annotations
 
 import typing as t
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.models_steps import API, CLI, STORE
 from ansible_collections.venom.llm.plugins.module_utils.names import OLLAMA_HOST, ModelRef
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import STALL_TIMEOUT, OllamaApi
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_cli import OllamaCli, find_command
-from ansible_collections.venom.llm.plugins.module_utils.sources.registry import parse_registry
 from ansible_collections.venom.llm.plugins.module_utils.store.ollama import OllamaStore
+
+if t.TYPE_CHECKING:
+    from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import OllamaApi
+    from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_cli import OllamaCli
 
 Params = t.Mapping[str, t.Any]
 
 
 class OllamaHost:
-    """What a call knows of Ollama here. Nothing is asked before it is needed, and the method is chosen once."""
+    """What a call knows of Ollama here. Nothing is asked or loaded before it is needed, and the method is chosen once."""
 
     def __init__(self, params: Params, check_mode: bool = False) -> None:
         self.params = params
         self.store = OllamaStore(params["ollama_models_dir"], params["ollama_owner"])
-        stall_timeout = min(params["stall_timeout"], STALL_TIMEOUT)
-        self.api = OllamaApi(params["ollama_url"], stall_timeout=stall_timeout, retries=params["retries"], ca_path=params["ca_path"])
         self._check_mode = check_mode
         self._method: str | None = None
+
+    @cached_property
+    def api(self) -> OllamaApi:
+        """The server. Raises ``invalid_option`` for a URL that is none."""
+        from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import STALL_TIMEOUT, OllamaApi
+
+        params = self.params
+        stall_timeout = min(params["stall_timeout"], STALL_TIMEOUT)
+        return OllamaApi(params["ollama_url"], stall_timeout=stall_timeout, retries=params["retries"], ca_path=params["ca_path"])
 
     @property
     def method(self) -> str:
@@ -42,7 +51,7 @@ class OllamaHost:
             return STORE
         if self.api.is_up():
             return API
-        if find_command() is not None:
+        if _find_command() is not None:
             return CLI
         if self._check_mode:
             # What a role will have installed before the real run gets here has a store.
@@ -56,15 +65,19 @@ class OllamaHost:
 
     def cli(self) -> OllamaCli:
         """The command. Raises ``not_installed`` where there is none."""
-        command = find_command()
+        command = _find_command()
         if command is None:
             raise VenomError(
                 "not_installed", wanted="the ollama command", found="none on PATH", todo="install Ollama, or choose another ollama_method"
             )
+        from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_cli import OllamaCli
+
         return OllamaCli(command, self.params["ollama_url"], retries=self.params["retries"])
 
     def registry_of(self, ref: ModelRef) -> str:
         """The URL of the registry that has a model: the one in its name, else the operator's."""
+        from ansible_collections.venom.llm.plugins.module_utils.sources.registry import parse_registry
+
         registry = parse_registry(self.params["registry"])
         if ref.host == OLLAMA_HOST or urlsplit(registry).netloc.lower() == ref.host.lower():
             return registry
@@ -76,3 +89,9 @@ class OllamaHost:
         if parts.netloc.lower() == ref.host.lower():
             return str(ref), parts.scheme == "http"
         return f"{parts.netloc}/{ref.repository}:{ref.tag}", parts.scheme == "http"
+
+
+def _find_command() -> str | None:
+    from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_cli import find_command
+
+    return find_command()

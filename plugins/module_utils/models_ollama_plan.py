@@ -29,8 +29,10 @@ from ansible_collections.venom.llm.plugins.module_utils.models_steps import (
 )
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest
 from ansible_collections.venom.llm.plugins.module_utils.ollama_manifest import OllamaManifest
-from ansible_collections.venom.llm.plugins.module_utils.sources.registry import RegistrySource
 from ansible_collections.venom.llm.plugins.module_utils.store.hashing import sha256_of, sha256_of_all
+
+if t.TYPE_CHECKING:
+    from ansible_collections.venom.llm.plugins.module_utils.sources.registry import RegistrySource
 
 #: Layers that hold weights, thus GGUF.
 WEIGHTS = (

@@ -33,7 +33,7 @@ def test_auto_takes_the_first_that_works(
     if writable is not None:
         (tmp_path / "store").mkdir()
     monkeypatch.setattr(OllamaStore, "is_writable", lambda self: writable)
-    monkeypatch.setattr(models_ollama_host, "find_command", lambda: "/usr/bin/ollama" if command else None)
+    monkeypatch.setattr(models_ollama_host, "_find_command", lambda: "/usr/bin/ollama" if command else None)
     host = FakeOllamaHost(tmp_path, "auto", Server(up=up), check)
     if method is not None:
         assert host.method == method
@@ -53,7 +53,7 @@ def test_the_operators_choice_is_not_questioned_and_the_method_is_chosen_once(tm
 
 
 def test_a_command_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models_ollama_host, "find_command", lambda: None)
+    monkeypatch.setattr(models_ollama_host, "_find_command", lambda: None)
     with pytest.raises(VenomError) as caught:
         models_ollama_host.OllamaHost(FakeOllamaHost(tmp_path).params).cli()
     assert caught.value.reason_code == "not_installed"
