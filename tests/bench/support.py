@@ -255,8 +255,9 @@ def need(condition: object, what: str) -> None:
 
 
 def filled(folder: Path, size: int) -> Path:
-    """A folder with so many bytes, for the first that is to find it emptied."""
-    folder.mkdir(exist_ok=True)
+    """The folder with so many bytes and nothing else, for the first that is to find it emptied."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     with open(folder / "filling", "wb", buffering=0) as stream:
         for dummy in range(size // MIB):
             stream.write(bytes(MIB))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.support import (  # noqa: E402  # noqa: E402
+from bench.support import (  # noqa: E402
     GIB,
     MIB,
     Cost,
