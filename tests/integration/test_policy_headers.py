@@ -92,7 +92,7 @@ def test_gguf_costs_four_kibibytes(tmp_path: Path, hub: Hub) -> None:
 def test_hostile_weights_are_refused_before_they_move(tmp_path: Path, hub: Hub, kind: str) -> None:
     hub.add_repo("a/b", hostile(tmp_path / "model", kind, pad_mb=PADDING_MB))
     assert refused(hub).details["file"] == "model.safetensors"
-    assert weights_sent(hub) <= 256 * 1024
+    assert weights_sent(hub) <= 2 * 256 * 1024, "what makes no sense is read a second time before the file is blamed"
 
 
 def test_an_index_that_names_a_tensor_of_nobody(tmp_path: Path, hub: Hub) -> None:
@@ -202,7 +202,7 @@ def test_hostile_headers_of_a_hub_end_in_a_refusal_or_in_acceptance(tmp_path: Pa
             verdicts.append("accepted")
         except VenomError as error:
             verdicts.append(error.reason_code)
-    assert weights_sent(hub) <= 256 * 1024
+    assert weights_sent(hub) <= 2 * 256 * 1024, "what makes no sense is read a second time before the file is blamed"
     assert set(verdicts) <= {"accepted", "unsupported_source"}
     # The quick look at GGUF sees less than the full one; for safetensors both see the same.
     assert verdicts[0] == verdicts[1] or (seed % 2 and verdicts[0] == "accepted")
