@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The lab needs the standard library only, so it can be cleared away without the venv.
 LAB := $(or $(wildcard $(BIN)/python),python3) -m lab
 # The labs that test runs make for themselves.
-TEST_LABS := .lab/molecule .lab/pytest .lab/runtime .lab/selftest .lab/selftest-other
+TEST_LABS := .lab/molecule .lab/pytest .lab/lane1 .lab/lane2 .lab/lane3 .lab/runtime .lab/selftest .lab/selftest-other
 # program or file : Debian package that brings it : what it is for
 LAB_PACKAGES := \
   'mmdebstrap:mmdebstrap:builds the root of a test host' \
@@ -39,7 +39,8 @@ demo: ## Take this machine to a verified, served model, twice, then switch to a 
 demo-clean: ## Remove everything that the demo made
 	@tests/demo/clean.sh
 
-test: toolchain lint sanity units molecule pytest ## Everything: lint, sanity, units, molecule on lab hosts with the real vLLM, pytest
+test: toolchain ## Everything: lint, sanity, units, molecule on lab hosts with the real vLLM, pytest; parts run side by side
+	@$(BIN)/python tests/tools/lanes.py
 
 toolchain: ## The venv and Debian packages of the tests
 	@tests/tools/need_root.sh "the lab boots systemd hosts with mounts, a bridge and containers of its own"
@@ -57,7 +58,7 @@ units: toolchain ## ansible-test units on a copy outside the checkout
 molecule: toolchain ## Every scenario on lab hosts
 	@tests/tools/molecule.sh
 
-pytest: toolchain ## Unit, integration, lab and fault tests
+pytest: toolchain ## Unit, integration, lab and fault tests, one after the other
 	@tests/tools/pytest.sh
 
 lab-up: toolchain ## Boot HOSTS systemd hosts (SUITE=bookworm, trixie or mixed) reachable over ssh

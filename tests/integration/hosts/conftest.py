@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from lab.hub.demo import add_demo
 from lab.settings import CHECKOUT, Settings
 from lab.wheels import ensure as ensure_wheels
 
-STATE = CHECKOUT / ".lab" / "pytest"
+#: Labs of tests that run side by side are told apart by this name, their bridges and subnets by the variables of the lab.
+STATE = CHECKOUT / ".lab" / os.environ.get("VENOM_TEST_LAB", "pytest")
 #: Where the hosts see the wheel folder.
 WHEELS = "/srv/wheels"
 
