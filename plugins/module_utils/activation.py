@@ -343,7 +343,8 @@ class Transaction:
             self._step("switch", label="rollback ", does="revert")
         if self._can_return(trial):
             self.target = good
-            self._step("start", label="rollback ")
+            if step != "switch" or self.runtime.live() is not None or self.server.must_restart():
+                self._step("start", label="rollback ")
             self._step("prove", label="rollback ")
             outcome = f"{good.alias} serves again" if good is not None else "no model was active before; the server answers again"
         elif self._was_up and self.runtime.runs_without_model and self.runtime.health().state == "ready":
@@ -353,7 +354,10 @@ class Transaction:
             outcome = "no other model was good before, so the server is stopped"
         if trial is not None and trial.stopped:
             self._step("exclusive", label="rollback ", does="return")
-        activation_trial.close(self.server)
+        try:
+            activation_trial.close(self.server)
+        except OSError as error:
+            outcome = f"{outcome}; the record still has the change on trial ({error.strerror}), which the next run settles"
         return outcome, good is not None and self.target is good
 
     def _can_return(self, trial: Trial | None) -> bool:
