@@ -116,7 +116,8 @@ def host(lab: Lab, request: pytest.FixtureRequest) -> Remote:
 def _others(lab: Lab, host: Remote) -> None:
     """A unit of somebody else: refused while it only waits for a boot, and while it runs; ended when it is adopted."""
     unit = (
-        "[Service]\nExecStart=/srv/venom/venv/bin/python -m vllm.entrypoints.openai.api_server --model /tmp --served-model-name x --host 127.0.0.1 --port 8001\n"
+        "[Service]\nExecStart=/srv/venom/venv/bin/python -m vllm.entrypoints.openai.api_server --model /tmp --served-model-name x"
+        " --host 127.0.0.1 --port 8001\n"
         "[Install]\nWantedBy=multi-user.target\n"
     )
     lab.run(host.name, ["sh", "-c", "cat > /etc/systemd/system/their-vllm.service; systemctl daemon-reload"], stdin=unit)
