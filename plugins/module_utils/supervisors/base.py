@@ -9,6 +9,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.venom.llm.plugins.module_utils import processes
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.waiting import WaitFailed, WaitTimeout, wait_for
 
@@ -118,7 +119,7 @@ def stop_failed(unit: str, timeout: float, left: t.Sequence[int]) -> VenomError:
     return VenomError(
         "stop_failed",
         wanted=f"{unit} stopped within {timeout:g} s",
-        found=f"still alive after SIGKILL: {', '.join(map(str, left)) or 'the unit'}",
+        found=f"still alive after SIGKILL: {processes.describe(processes.commands(left)) or 'the unit'}",
         todo="see dmesg: processes in state D wait for a driver or a disk",
         pids=list(left),
     )
