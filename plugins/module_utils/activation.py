@@ -14,7 +14,7 @@ import time
 import typing as t
 from dataclasses import dataclass, replace
 
-from ansible_collections.venom.llm.plugins.module_utils import envfile, files, http_probe, processes
+from ansible_collections.venom.llm.plugins.module_utils import envfile, files, http_probe
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.observation import digest_of, name_mismatch, observe, port_conflict
 from ansible_collections.venom.llm.plugins.module_utils.record import Activation, RuntimeRecord
@@ -154,21 +154,19 @@ class Transaction:
 
     def stop(self) -> str:
         """Stop every process of the server and wait until the GPU memory it held is free."""
-        # Read while they live: of a process that ended and whose memory the driver still has, nothing but the number is left.
-        held = processes.commands(self.supervisor.pids())
+        held = set(self.supervisor.pids())
         self.supervisor.stop(self.limits.stop_timeout)
         self._save(self._record().with_started(self.runtime.name, None))
         try:
             wait_for(
-                lambda: "held" if self._holding(held) else "free",
+                lambda: "held" if held & (self._gpu_pids() or set()) else "free",
                 good=("free",),
                 waiting=("held",),
                 timeout=_GPU_RELEASE_TIMEOUT,
                 interval=POLL_SECONDS,
             )
         except WaitTimeout:
-            who = processes.describe(self._holding(held))
-            raise StepFailed(f"GPU memory of the stopped server is not free after {_GPU_RELEASE_TIMEOUT:g} s; held by {who}") from None
+            raise StepFailed(f"GPU memory of the stopped processes is not free after {_GPU_RELEASE_TIMEOUT:g} s") from None
         return f"stopped {len(held)} processes" if held else "nothing ran"
 
     def start(self) -> str:
@@ -218,11 +216,6 @@ class Transaction:
         return "recorded"
 
     # What the steps share.
-
-    def _holding(self, members: t.Mapping[int, str]) -> dict[int, str]:
-        """Those of the processes that hold GPU memory now."""
-        holding = self._gpu_pids() or set()
-        return {pid: command for pid, command in members.items() if pid in holding}
 
     def _wanted(self) -> Active:
         active = _active(self.target) if self.target is not None else self.runtime.active()

@@ -98,13 +98,12 @@ def wait_until_stopped(supervisor: Supervisor, timeout: float) -> bool:
     """Whether the server stopped, all its processes included, within ``timeout`` seconds."""
 
     def probe() -> str:
-        if supervisor.pids():
-            return "alive"
-        return supervisor.status().active
+        state = supervisor.status().active
+        return "alive" if state in ("stopped", "failed") and supervisor.pids() else state
 
     waiting = ("alive", "stopping", "running", "starting", "restarting")
     try:
-        wait_for(probe, good=("stopped", "failed"), waiting=waiting, timeout=timeout, interval=0.1)
+        wait_for(probe, good=("stopped", "failed"), waiting=waiting, timeout=timeout, interval=0.05)
     except WaitTimeout:
         return False
     except WaitFailed as error:

@@ -286,16 +286,3 @@ def test_a_server_that_still_loads_after_a_boot_is_waited_for_not_restarted(host
     result = host.activate("lab/a")
     assert not result["changed"] and [step["name"] for step in result["steps"]] == ["prove"]
     assert result["status"]["pid"] == loading and result["status"]["status"] == "online"
-
-
-def test_gpu_memory_that_does_not_come_back_is_told_with_its_holder(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activation, "_GPU_RELEASE_TIMEOUT", 0.1)
-    host.install("lab/a")
-    host.install("lab/b")
-    held = host.activate("lab/a")["status"]["pid"]
-    # A driver that keeps what the ended process had.
-    monkeypatch.setattr(control, "gpu_pids", lambda: {held, 1})
-    error = refused(lambda: host.activate("lab/b"))
-    assert error.reason_code == "activation_failed" and error.details["step"] == "start"
-    assert f"held by pid {held} (" in error.found and "stand_in_vllm.py" in error.found and "pid 1 " not in error.found
-    monkeypatch.setattr(control, "gpu_pids", lambda: None)
