@@ -167,8 +167,9 @@ def test_the_unit_is_hardened_while_it_serves(lab: Lab) -> None:
 def test_the_server_reaches_nothing_outside_its_folders(lab: Lab) -> None:
     lab.run(HOST, ["sh", "-c", "mkdir -p /home/anna; for it in /home/anna/letter /tmp/of-anna /dev/shm/of-anna; do echo secret > $it; done"])
     account = lab.run(HOST, ["sh", "-c", "id -u venom; id -g venom"]).stdout.split()
-    enter = ["nsenter", "--target", str(main_pid(lab)), "--mount", "--ipc", "--user", "--uts", "--cgroup", f"--setuid={account[0]}", f"--setgid={account[1]}"]
-    inside = json.loads(lab.run(HOST, [*enter, "python3", "-c", INSIDE]).stdout)
+    enter = ["nsenter", "--target", str(main_pid(lab)), "--mount", "--ipc", "--user", "--uts", "--cgroup"]
+    who = [f"--setuid={account[0]}", f"--setgid={account[1]}"]
+    inside = json.loads(lab.run(HOST, [*enter, *who, "python3", "-c", INSIDE]).stdout)
     lab.run(HOST, ["rm", "-r", "/home/anna", "/tmp/of-anna", "/dev/shm/of-anna"])
     assert inside["ids"] == [int(account[0]), int(account[1]), []]
     outside = [path for path in inside["dirs"] + inside["files"] if not path.startswith(WRITABLE)]
