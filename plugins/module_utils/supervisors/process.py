@@ -171,10 +171,15 @@ class ProcessSupervisor:
         """End what the record names, remove what it left in shared memory, then the record."""
         record = Record.read(self.pid_path)
         if record is not None and record.boot_id == processes.boot_id():
-            held = self._end_all(timeout)
+            is_orderly = self.status().active == "running"
+            held, was_forced = self._end_all(timeout)
             _reap(record.pid)
             _CHILDREN.pop(record.pid, None)
-            ipc.remove(held | ipc.left_by(_maker(record)))
+            maker = _maker(record)
+            # Who ended by itself has tidied up by itself, and in an account that others share a segment that nobody maps may wait for somebody.
+            if maker.is_dedicated or was_forced or not is_orderly:
+                held |= ipc.left_by(maker)
+            ipc.remove(held)
         files.remove_if_there(self.pid_path)
 
     def _members(self) -> dict[int, int]:
@@ -184,10 +189,10 @@ class ProcessSupervisor:
         _reap(record.pid)
         return find_members(record, processes.snapshot(), processes.boot_id())
 
-    def _end_all(self, timeout: float) -> set[ipc.Segment]:
+    def _end_all(self, timeout: float) -> tuple[set[ipc.Segment], bool]:
         """SIGTERM to all, then SIGKILL until nobody is left: a member may start another one while it dies.
 
-        Returns what they had in shared memory while they lived.
+        Returns what they had in shared memory while they lived, and whether SIGKILL was needed.
         """
         known: dict[int, int] = {}
         held: set[ipc.Segment] = set()
@@ -198,7 +203,7 @@ class ProcessSupervisor:
                 known.update(self._members())
                 known = {pid: ticks for pid, ticks in known.items() if processes.start_ticks(pid) == ticks}
                 if not known:
-                    return held
+                    return held, signal_number == signal.SIGKILL
                 if time.monotonic() > deadline:
                     break
                 held |= ipc.held_by(set(known) - told)

@@ -204,19 +204,22 @@ def test_a_server_that_is_being_started_is_not_stopped_half_way(make: Make, monk
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
 def test_shared_memory_is_gone_after_a_stop(make: Make, kill: bool) -> None:
-    name, foreign = f"psm_test{os.getpid()}", Path(f"/dev/shm/other-test{os.getpid()}")
-    supervisor = make(SHARER, SHARED=name)
-    foreign.write_bytes(b"x")
+    own, waiting, foreign = (Path(f"/dev/shm/{name}{os.getpid()}") for name in ("psm_test", "psm_waits", "other-test"))
+    supervisor = make(SHARER, SHARED=own.name)
     try:
         pid = started(supervisor)
-        assert os.path.exists(f"/dev/shm/{name}")
+        for path in (waiting, foreign):
+            path.write_bytes(b"x")
+        assert own.exists()
         if kill:
             os.kill(pid, 9)
             wait_until(lambda: not is_alive(pid))
         supervisor.stop(5)
-        assert not os.path.exists(f"/dev/shm/{name}") and foreign.exists()
+        # After a crash nobody can tell the two of that name apart; after an orderly stop what the server had is known.
+        assert not own.exists() and foreign.exists() and waiting.exists() is not kill
     finally:
-        foreign.unlink()
+        for path in (own, waiting, foreign):
+            path.unlink(missing_ok=True)
 
 
 def test_the_exit_status_of_a_start_that_dies_is_known(make: Make) -> None:
