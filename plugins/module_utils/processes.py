@@ -147,25 +147,33 @@ def send_signal(pid: int, ticks: int, number: int) -> bool:
     Raises ``PermissionError`` for a process of another account.
     """
     try:
-        handle = os.pidfd_open(pid)
-    except OSError as error:
-        if error.errno != errno.ENOSYS:
-            return False
-        # Kernels before 5.3: what is left is the moment between the look and the signal.
-        if start_ticks(pid) != ticks:
-            return False
-        os.kill(pid, number)
-        return True
-    try:
-        # The handle keeps meaning one process, so a look after it was opened settles which.
-        if start_ticks(pid) != ticks:
-            return False
-        signal.pidfd_send_signal(handle, number)
-        return True
+        handle = _open_process(pid)
+        try:
+            # A handle keeps meaning one process, so a look after it was opened settles which. Without one, the moment after the look is left.
+            if start_ticks(pid) != ticks:
+                return False
+            if handle is None:
+                os.kill(pid, number)
+            else:
+                signal.pidfd_send_signal(handle, number)
+        finally:
+            if handle is not None:
+                os.close(handle)
     except ProcessLookupError:
         return False
-    finally:
-        os.close(handle)
+    return True
+
+
+def _open_process(pid: int) -> int | None:
+    """A handle of the process (pidfd_open(2)); None where the kernel is older than 5.3 or Python was built for such a one."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            return None
+        raise
 
 
 def unit_of(pid: int) -> str | None:

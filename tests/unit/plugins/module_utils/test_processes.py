@@ -125,11 +125,15 @@ def test_a_signal_reaches_the_process_that_was_meant_and_nobody_else() -> None:
         child.wait()
 
 
-def test_a_signal_without_handles_of_processes_is_as_careful(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lacks", ["kernel", "python"])
+def test_a_signal_without_handles_of_processes_is_as_careful(lacks: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(pid: int) -> int:
         raise OSError(errno.ENOSYS, "not in this kernel")
 
-    monkeypatch.setattr(os, "pidfd_open", refuse)
+    if lacks == "kernel":
+        monkeypatch.setattr(os, "pidfd_open", refuse)
+    else:
+        monkeypatch.delattr(os, "pidfd_open")
     test_a_signal_reaches_the_process_that_was_meant_and_nobody_else()
 
 
