@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from bench import install, support
+from bench import activation, install, support
 
 pytest.importorskip("huggingface_hub")
 
@@ -49,6 +49,18 @@ def test_verify_has_every_row(tmp_path: Path) -> None:
     for what in ("1 file ", "8 files"):
         for who in ("state: verified", "sha256sum, 1 core", "xargs -P sha256sum"):
             assert has_row(output, what, who), output
+
+
+def test_activation_has_every_row(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCH / "activation.py"), "--rounds", "1", "--folder", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+    for row in ("bare restart", "playbook start to proved", "ours: the rest of the module", "of it from ready to seen"):
+        assert any(row in line and line.rstrip().endswith(" s") for line in done.stdout.splitlines()), done.stdout
+    counts = {line.partition("  ")[0]: line.split()[-3:] for line in done.stdout.splitlines() if f"{activation.CLIENTS} clients" in line}
+    assert counts["drain, out of the balancer"][1:] == ["0", "0"] and int(counts["drain, out of the balancer"][0]) > 0
+    assert int(counts["no drain, clients go on"][1]) > 0, "a switch without draining cut nobody off, so the clients did not ask"
 
 
 def test_wrong_bytes_are_noticed(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.venom.llm.plugins.module_utils import processes
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.waiting import WaitFailed, WaitTimeout, wait_for
 
@@ -97,13 +98,12 @@ def wait_until_stopped(supervisor: Supervisor, timeout: float) -> bool:
     """Whether the server stopped, all its processes included, within ``timeout`` seconds."""
 
     def probe() -> str:
-        if supervisor.pids():
-            return "alive"
-        return supervisor.status().active
+        state = supervisor.status().active
+        return "alive" if state in ("stopped", "failed") and supervisor.pids() else state
 
     waiting = ("alive", "stopping", "running", "starting", "restarting")
     try:
-        wait_for(probe, good=("stopped", "failed"), waiting=waiting, timeout=timeout, interval=0.1)
+        wait_for(probe, good=("stopped", "failed"), waiting=waiting, timeout=timeout, interval=0.05)
     except WaitTimeout:
         return False
     except WaitFailed as error:
@@ -118,7 +118,7 @@ def stop_failed(unit: str, timeout: float, left: t.Sequence[int]) -> VenomError:
     return VenomError(
         "stop_failed",
         wanted=f"{unit} stopped within {timeout:g} s",
-        found=f"still alive after SIGKILL: {', '.join(map(str, left)) or 'the unit'}",
+        found=f"still alive after SIGKILL: {processes.describe(processes.commands(left)) or 'the unit'}",
         todo="see dmesg: processes in state D wait for a driver or a disk",
         pids=list(left),
     )

@@ -11,7 +11,7 @@ import time
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.supervisors import base
+from ansible_collections.venom.llm.plugins.module_utils.supervisors import base, ipc
 
 PROPERTIES = (
     "LoadState",
@@ -165,11 +165,14 @@ class SystemdSupervisor:
         """See ``Supervisor``."""
         if not self.status().installed:
             return
+        held = ipc.held_by(self.pids())
         self._systemctl("stop", "--no-block", self.unit)
         if not base.wait_until_stopped(self, timeout):
             self._systemctl("kill", "--signal=SIGKILL", self.unit)
             if not base.wait_until_stopped(self, _KILL_TIMEOUT):
                 raise base.stop_failed(self.unit, timeout, self.pids())
+        # A unit of ours has a /dev/shm of its own, which ends with it; one that an operator wrote may not.
+        ipc.remove(held)
         # A server that was killed leaves the unit failed; it was stopped on purpose, so nothing has failed.
         self._run(["systemctl", "reset-failed", self.unit])
 

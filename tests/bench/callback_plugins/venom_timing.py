@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the venom.llm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the seconds of each task to the file named by VENOM_BENCH_OUT, one JSON object a line."""
+"""Write the seconds of each task, and when it ended on the monotonic clock, to the file named by VENOM_BENCH_OUT, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class CallbackModule(CallbackBase):
         began = self._started.pop((result._host.get_name(), result._task._uuid), None)
         if began is None:
             return
-        line = {"task": result._task.get_name(), "seconds": time.monotonic() - began, "changed": bool(result._result.get("changed"))}
+        ended = time.monotonic()
+        line = {"task": result._task.get_name(), "seconds": ended - began, "ended": ended, "changed": bool(result._result.get("changed"))}
         with open(os.environ["VENOM_BENCH_OUT"], "a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")

@@ -13,6 +13,7 @@ import re
 import time
 import typing as t
 
+import backend_on_host
 import pytest
 from operators import Operator
 
@@ -28,6 +29,48 @@ ENDPOINT = "http://127.0.0.1:8001"
 UNIT = "venom-vllm.service"
 #: What a play may leave outside the collection's own folders: Ansible's own scratch, logs of ssh and sudo, clocks.
 NOISE = re.compile(r"^/(root/\.ansible|tmp|var/tmp|var/log/(wtmp|lastlog|btmp|journal)|var/lib/(systemd|dbus)|run|proc|sys|dev|etc/machine-id)")
+
+#: Where the server may write: its own folder, and what it sees of /tmp, /var/tmp and /dev/shm, which are its own too.
+WRITABLE = ("/var/lib/venom/vllm", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
+#: Runs as the service, in the namespaces of its main process; prints what it can reach.
+INSIDE = """
+import json, os
+dirs, files = [], []
+for folder, names, found in os.walk("/"):
+    names[:] = [name for name in names if os.path.join(folder, name) not in ("/proc", "/sys")]
+    dirs += [folder] if os.access(folder, os.W_OK) else []
+    paths = (os.path.join(folder, name) for name in found)
+    files += [path for path in paths if os.path.isfile(path) and not os.path.islink(path) and os.access(path, os.W_OK)]
+def readable(path):
+    try:
+        return os.listdir(path) if os.path.isdir(path) else open(path).read()
+    except OSError as error:
+        return type(error).__name__
+seen = ("/root", "/home", "/home/anna/letter", "/etc/venom/credentials", "/etc/shadow", "/tmp/of-anna", "/dev/shm/of-anna")
+owners = {os.stat(f"/proc/{name}").st_uid for name in os.listdir("/proc") if name.isdigit()}
+ids = [os.getuid(), os.getgid(), os.getgroups()]
+print(json.dumps({"dirs": dirs, "files": files, "read": {path: readable(path) for path in seen}, "owners": sorted(owners), "ids": ids}))
+"""
+#: Runs on the host: starts the unit, kills one of its processes by SIGKILL while the model loads, stops it; prints what is left.
+CUT_OFF = """
+import json, os, signal, sys, time
+from ansible_collections.venom.llm.plugins.module_utils import processes
+from ansible_collections.venom.llm.plugins.module_utils.supervisors.systemd import SystemdSupervisor
+supervisor = SystemdSupervisor("venom-vllm.service", "/var/log/venom/vllm.log")
+seen, left = {}, []
+for victim in (0, -1):
+    supervisor.start()
+    deadline = time.monotonic() + 30
+    while len(supervisor.pids()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    seen.update({pid: processes.start_ticks(pid) for pid in supervisor.pids()})
+    os.kill(supervisor.pids()[victim], signal.SIGKILL)
+    supervisor.stop(10)
+    left += supervisor.pids() + processes.listeners(8001) + [name for name in os.listdir("/dev/shm")]
+    left += [] if supervisor.status().active == "stopped" else [supervisor.status().detail]
+    left += [pid for pid, ticks in seen.items() if ticks is not None and processes.start_ticks(pid) == ticks]
+print(json.dumps({"seen": len(seen), "left": [str(item) for item in left]}))
+"""
 
 
 def declared(*names: str, active: str) -> dict[str, t.Any]:
@@ -121,6 +164,26 @@ def test_the_unit_is_hardened_while_it_serves(lab: Lab) -> None:
     assert "127.0.0.1:8001" in listening and "0.0.0.0:8001" not in listening
 
 
+def test_the_server_reaches_nothing_outside_its_folders(lab: Lab) -> None:
+    lab.run(HOST, ["sh", "-c", "mkdir -p /home/anna; for it in /home/anna/letter /tmp/of-anna /dev/shm/of-anna; do echo secret > $it; done"])
+    account = lab.run(HOST, ["sh", "-c", "id -u venom; id -g venom"]).stdout.split()
+    enter = ["nsenter", "--target", str(main_pid(lab)), "--mount", "--ipc", "--user", "--uts", "--cgroup"]
+    who = [f"--setuid={account[0]}", f"--setgid={account[1]}"]
+    inside = json.loads(lab.run(HOST, [*enter, *who, "python3", "-c", INSIDE]).stdout)
+    lab.run(HOST, ["rm", "-r", "/home/anna", "/tmp/of-anna", "/dev/shm/of-anna"])
+    assert inside["ids"] == [int(account[0]), int(account[1]), []]
+    outside = [path for path in inside["dirs"] + inside["files"] if not path.startswith(WRITABLE)]
+    # Devices such as /dev/null are no files, and the folder of message queues is that of the unit's own namespace.
+    assert [path for path in outside if not path.startswith("/dev/mqueue")] == []
+    assert any(path.startswith("/var/lib/venom/vllm") for path in inside["dirs"]), "it must be able to write somewhere"
+    assert "secret" not in json.dumps(inside["read"]) and inside["read"]["/home"] in ([], "PermissionError"), inside["read"]
+    for path in ("/root", "/etc/venom/credentials", "/etc/shadow"):
+        assert inside["read"][path] in ("PermissionError", "FileNotFoundError", []), inside["read"]
+    assert inside["owners"] == [int(account[0])], "processes of others are visible"
+    members = lab.run(HOST, ["sh", "-c", f"ps -o user= -p $(cat /sys/fs/cgroup/*/system.slice/{UNIT}/cgroup.procs | sort -u | paste -sd,)"])
+    assert set(members.stdout.split()) == {"venom"}
+
+
 def test_a_crash_leaves_no_core_and_the_server_comes_back(lab: Lab) -> None:
     pid = main_pid(lab)
     # A kernel that writes cores to files is what LimitCORE=0 has to stop.
@@ -188,6 +251,12 @@ def test_stop_ends_every_process_and_again_changes_nothing(lab: Lab, operator: O
     processes = lab.run(HOST, ["ps", "-eo", "args="]).stdout
     assert "vllm" not in processes.lower()
     assert operator.play("stop", "--limit", HOST).changed() == []
+
+
+def test_a_start_that_is_cut_off_by_a_kill_leaves_nothing(lab: Lab) -> None:
+    backend_on_host.put(lab, HOST)
+    told = json.loads(backend_on_host.run(lab, HOST, CUT_OFF))
+    assert told["left"] == [] and told["seen"] > 2
 
 
 def test_the_hub_is_not_asked_by_a_run_that_changes_nothing(lab: Lab, operator: Operator, hub: Hub) -> None:

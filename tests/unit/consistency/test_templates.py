@@ -111,6 +111,8 @@ def test_numbers_of_a_survey_arrive_as_text() -> None:
         "DevicePolicy=closed",
         "IPAddressDeny=any",
         "StartLimitBurst=5",
+        "ReadOnlyPaths=/run",
+        "TemporaryFileSystem=/dev/shm:mode=1777,size=50%,nosuid,nodev",
     ],
 )
 def test_unit_has(setting: str) -> None:

@@ -5,8 +5,8 @@
 
 It takes vLLM's own arguments. ``behaviour.json`` in the model folder: ``die`` (exit status at start), ``delay`` (seconds before it
 listens), ``silent`` (never listens), ``id`` and ``root`` (what it lists), ``health`` and ``chat`` (HTTP status), ``text`` (the
-completion), ``no_template``, ``die_at_completion``, ``in_flight`` (gauge, or the file that holds it), ``ignore_term``, ``children``
-(that ignore SIGTERM, each in a session of its own).
+completion), ``no_template``, ``die_at_completion``, ``in_flight`` (gauge, or the file that holds it; without it, the requests that are
+really in work), ``seconds`` (that a completion takes), ``ignore_term``, ``children`` (that ignore SIGTERM, each in a session of its own).
 """
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,8 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 
 
 def make_handler(options: argparse.Namespace, behaviour: dict[str, t.Any]) -> type[BaseHTTPRequestHandler]:
+    in_work: list[int] = []
+
     class Handler(BaseHTTPRequestHandler):
         def _send(self, status: int, body: t.Any, kind: str = "application/json") -> None:
             data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
@@ -41,7 +44,7 @@ def make_handler(options: argparse.Namespace, behaviour: dict[str, t.Any]) -> ty
                 name = behaviour.get("id", options.served_model_name)
                 self._send(200, {"object": "list", "data": [{"id": name, "root": behaviour.get("root", options.model)}]})
             elif self.path == "/metrics":
-                count = behaviour.get("in_flight", 0)
+                count = behaviour.get("in_flight", len(in_work))
                 if isinstance(count, str):
                     with open(count, encoding="ascii") as stream:
                         count = int(stream.read())
@@ -50,9 +53,17 @@ def make_handler(options: argparse.Namespace, behaviour: dict[str, t.Any]) -> ty
                 self._send(404, {})
 
         def do_POST(self) -> None:
+            in_work.append(threading.get_ident())
+            try:
+                self._answer()
+            finally:
+                in_work.remove(threading.get_ident())
+
+        def _answer(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if behaviour.get("die_at_completion"):
                 os._exit(1)
+            time.sleep(behaviour.get("seconds", 0))
             chat = self.path == "/v1/chat/completions"
             if asked["model"] != options.served_model_name:
                 self._send(404, {"error": {"message": f"The model `{asked['model']}` does not exist."}})

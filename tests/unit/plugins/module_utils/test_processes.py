@@ -4,6 +4,7 @@
 """/proc as text and as it is."""
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -100,6 +101,7 @@ def test_ourselves() -> None:
 def test_processes_that_are_gone_are_nothing() -> None:
     gone = 2**30
     assert processes.read_process(gone) is None and processes.command_line(gone) == [] and processes.environment(gone) == {}
+    assert processes.realtime_limit(gone) is None
     assert processes.unit_of(gone) is None and processes.memory_bytes([gone]) == 0 and processes.cpu_ticks([gone]) == {}
 
 
@@ -108,3 +110,34 @@ def test_process_start_tells_the_living_from_the_dead() -> None:
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
     assert processes.start_ticks(done.pid) is None
+
+
+def test_a_signal_reaches_the_process_that_was_meant_and_nobody_else() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        ticks = processes.start_ticks(child.pid)
+        assert ticks is not None
+        assert not processes.send_signal(child.pid, ticks - 1, 9) and child.poll() is None
+        assert processes.send_signal(child.pid, ticks, 9) and child.wait() == -9
+        assert not processes.send_signal(child.pid, ticks, 9)
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.parametrize("lacks", ["kernel", "python"])
+def test_a_signal_without_handles_of_processes_is_as_careful(lacks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "not in this kernel")
+
+    if lacks == "kernel":
+        monkeypatch.setattr(os, "pidfd_open", refuse)
+    else:
+        monkeypatch.delattr(os, "pidfd_open")
+    test_a_signal_reaches_the_process_that_was_meant_and_nobody_else()
+
+
+def test_holders_are_named_with_their_commands() -> None:
+    known = processes.commands([os.getpid(), 2**30])
+    assert known == {os.getpid(): " ".join(processes.command_line(os.getpid()))[:200], 2**30: ""}
+    assert processes.describe({30: "", 12: "python -m server"}) == "pid 12 (python -m server), pid 30"

@@ -33,6 +33,22 @@ FAMILY = (
     "time.sleep(600)\n"
 )
 
+#: A server that leaves a process behind which has another session, another parent, and no environment to tell it by.
+DISGUISE = (
+    "import subprocess, sys, time\n"
+    "apart = [sys.executable, '-c', 'import subprocess, sys; '\n"
+    "    'subprocess.Popen([sys.executable, \"-c\", sys.argv[1]], start_new_session=True, env={})', " + repr(IGNORE + SLEEP) + "]\n"
+    "subprocess.run(apart, env={})\n"
+    "time.sleep(600)\n"
+)
+#: Makes a file of shared memory under the name it is given and has it mapped.
+SHARER = (
+    "import mmap, os, sys, time\n"
+    "stream = open('/dev/shm/' + os.environ['SHARED'], 'w+b')\n"
+    "stream.truncate(4096)\n"
+    "area = mmap.mmap(stream.fileno(), 4096)\n" + SLEEP
+)
+
 Make = t.Callable[..., ProcessSupervisor]
 
 
@@ -113,6 +129,97 @@ def test_what_a_dead_leader_left_is_ended_before_the_next_start(make: Make) -> N
     supervisor.start()
     wait_until(lambda: not any(is_alive(pid) for pid in left))
     assert supervisor.status().active == "running"
+
+
+def test_a_process_that_shed_session_parent_and_environment_is_still_ours(make: Make) -> None:
+    supervisor = make(DISGUISE)
+    leader = started(supervisor)
+    wait_until(lambda: len(supervisor.pids()) == 2)
+    (left,) = set(supervisor.pids()) - {leader}
+    assert processes.environment(left) == {} and processes.read_process(left).session == left  # type: ignore[union-attr]
+    os.kill(leader, 9)
+    wait_until(lambda: not is_alive(leader))
+    assert supervisor.pids() == [left]
+    supervisor.stop(0.3)
+    assert not is_alive(left)
+
+
+def test_our_own_limits_are_as_before_after_a_start(make: Make) -> None:
+    ours = resource.getrlimit(resource.RLIMIT_RTTIME)
+    pid = started(make())
+    assert resource.getrlimit(resource.RLIMIT_RTTIME) == ours
+    assert processes.realtime_limit(pid) is not None and processes.realtime_limit(os.getpid()) is None
+
+
+def kill_a_start(supervisor: ProcessSupervisor, monkeypatch: pytest.MonkeyPatch, name: str, call: int) -> None:
+    """Let another process start the server and be killed by SIGKILL when it calls the supervisor's method ``name`` for that time."""
+    child = os.fork()
+    if child == 0:
+        real = getattr(supervisor, name)
+        calls: list[int] = []
+
+        def deadly(*arguments: t.Any) -> t.Any:
+            calls.append(1)
+            if len(calls) == call:
+                os.kill(os.getpid(), 9)
+            return real(*arguments)
+
+        monkeypatch.setattr(supervisor, name, deadly)
+        try:
+            supervisor.start()
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 9
+
+
+def test_a_start_that_was_killed_before_it_knew_the_pid_leaves_no_orphan(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = make(RACE=str(tmp_path))
+    kill_a_start(supervisor, monkeypatch, "_ticks_of", 2)
+    wait_until(lambda: "up" in log_of(supervisor))
+    (orphan,) = supervisor.pids()
+    assert supervisor.status().active == "failed" and is_alive(orphan)
+    supervisor.start()
+    wait_until(lambda: log_of(supervisor).count("up") == 2)
+    assert supervisor.status().active == "running" and not is_alive(orphan) and supervisor.pids() == [supervisor.status().pid]
+
+
+def test_a_start_that_was_killed_before_the_server_lived_is_stopped(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = make()
+    # Asked for the environment, for the record, and, when that is written, for the options of the new process.
+    kill_a_start(supervisor, monkeypatch, "_account_entry", 3)
+    assert json.loads(Path(supervisor.pid_path).read_text())["pid"] == 0
+    assert supervisor.status().active == "stopped" and supervisor.pids() == []
+    supervisor.stop(1)
+    assert not os.path.exists(supervisor.pid_path)
+
+
+def test_a_server_that_is_being_started_is_not_stopped_half_way(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ansible_collections.venom.llm.plugins.module_utils.supervisors.process._START_LOCK_TIMEOUT", 0.2)
+    supervisor = make()
+    pid = started(supervisor)
+    with supervisor._lock(), pytest.raises(VenomError) as caught:
+        supervisor.stop(1)
+    assert caught.value.reason_code == "locked" and is_alive(pid)
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
+def test_shared_memory_is_gone_after_a_stop(make: Make, kill: bool) -> None:
+    own, waiting, foreign = (Path(f"/dev/shm/{name}{os.getpid()}") for name in ("psm_test", "psm_waits", "other-test"))
+    supervisor = make(SHARER, SHARED=own.name)
+    try:
+        pid = started(supervisor)
+        for path in (waiting, foreign):
+            path.write_bytes(b"x")
+        assert own.exists()
+        if kill:
+            os.kill(pid, 9)
+            wait_until(lambda: not is_alive(pid))
+        supervisor.stop(5)
+        # After a crash nobody can tell the two of that name apart; after an orderly stop what the server had is known.
+        assert not own.exists() and foreign.exists() and waiting.exists() is not kill
+    finally:
+        for path in (own, waiting, foreign):
+            path.unlink(missing_ok=True)
 
 
 def test_the_exit_status_of_a_start_that_dies_is_known(make: Make) -> None:

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.supervisors import base, select
 from ansible_collections.venom.llm.plugins.module_utils.supervisors.systemd import PROPERTIES, SystemdSupervisor, parse_show, state_from
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeSupervisor
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.supervisors.recorded_systemctl import MONOTONIC, SHOWN
 
 UNIT = "venom-vllm.service"
@@ -87,6 +88,21 @@ def test_stop_waits_until_the_unit_is_down() -> None:
     systemctl = Systemctl("running", "running", "running", "running", "running", "stopped")
     supervisor(systemctl).stop(5)
     assert systemctl.acted == [["systemctl", "stop", "--no-block", UNIT], ["systemctl", "reset-failed", UNIT]]
+
+
+def test_a_unit_that_is_down_has_stopped_only_when_its_processes_are_gone() -> None:
+    class Left(FakeSupervisor):
+        def __init__(self, state: base.ServiceState) -> None:
+            super().__init__(state)
+            self.counts = [1, 1, 0]
+
+        def pids(self) -> list[int]:
+            return [7] * self.counts.pop(0)
+
+    left = Left(base.ServiceState("stopped"))
+    assert base.wait_until_stopped(left, 5) and left.counts == []
+    left = Left(base.ServiceState("stopped"))
+    assert not base.wait_until_stopped(left, 0) and left.counts == [1, 0]
 
 
 def test_stop_ends_a_unit_that_waits_for_its_next_try() -> None:
