@@ -9,7 +9,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.venom.llm.plugins.module_utils import activation, files, gpus, host, status
+from ansible_collections.venom.llm.plugins.module_utils import activation, drift, files, gpus, host, status
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import utc_now
 from ansible_collections.venom.llm.plugins.module_utils.observation import Observation, name_mismatch, observe, port_conflict
@@ -359,4 +359,5 @@ def inspect(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
             completion = site.runtime.complete(seen.active.alias if seen.active else seen.served[0].id, params["probe_timeout"])
         except CompletionFailed as failure:
             error = f"no completion: {failure}"
-    return report_status(site, seen, completion, error, params["alert_percent"])
+    report = report_status(site, seen, completion, error, params["alert_percent"])
+    return dict(report, drift=drift.describe(seen, report, site.supervisor.can_enable, site.models_dir))
