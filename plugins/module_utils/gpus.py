@@ -18,6 +18,7 @@ _DRIVER = "/proc/driver/nvidia"
 _TEMPERATURE_GPU = 0
 #: Seconds for all questions together. A healthy driver answers in less than one, after a reset of a GPU in a few.
 NVML_TIMEOUT = 10.0
+NO_DRIVER = "no NVIDIA driver on this host"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def read_gpus(load: t.Callable[[], t.Any] = load_nvml, driver: str = _DRIVER, ti
     nvml = load()
     if nvml is None:
         names = _names_from_proc(driver)
-        reason = "the Python library nvidia-ml-py is not installed" if names else "no NVIDIA driver on this host"
+        reason = "the Python library nvidia-ml-py is not installed" if names else NO_DRIVER
         return GpuReading(gpus=names, reason=reason)
     try:
         return _from_plain(answer_within(timeout, lambda: dataclasses.asdict(ask_nvml(nvml, driver))))
@@ -103,7 +104,9 @@ def ask_nvml(nvml: t.Any, driver: str = _DRIVER) -> GpuReading:
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
-        return GpuReading(gpus=_names_from_proc(driver), reason=f"NVML: {error}")
+        # The library is on every host of the collection; where there is no driver, NVML complains of its own absence.
+        reason = f"NVML: {error}" if has_driver(driver) else NO_DRIVER
+        return GpuReading(gpus=_names_from_proc(driver), reason=reason)
     try:
         gpus: list[Gpu] = []
         memory: dict[int, int] = {}

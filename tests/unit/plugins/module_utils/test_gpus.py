@@ -201,6 +201,11 @@ def test_recorded_drivers_in_trouble(tmp_path: Path, name: str, count: int, reas
     assert (len(reading.gpus), reading.reason) == (count, reason)
 
 
+def test_a_library_without_any_driver_is_a_host_without_gpus(tmp_path: Path) -> None:
+    reading = gpus.read_gpus(lambda: RecordedNvml("not-loaded"), driver=str(tmp_path / "none"))
+    assert reading == gpus.GpuReading((), None, "no NVIDIA driver on this host")
+
+
 def test_a_library_that_was_opened_is_closed_whatever_happens() -> None:
     for name in ("two-gpus", "lost", "no-gpus"):
         nvml = RecordedNvml(name)
