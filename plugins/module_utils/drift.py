@@ -13,10 +13,14 @@ from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.observation import Observation
 from ansible_collections.venom.llm.plugins.module_utils.record import Activation
+from ansible_collections.venom.llm.plugins.module_utils.rivals import find_rivals, rival_conflict
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Runtime
+from ansible_collections.venom.llm.plugins.module_utils.supervisors.base import Supervisor
 
 #: Every kind of difference, and whether activating the recorded model again mends it. What this collection did not make it does not mend.
 KINDS: dict[str, bool] = {
     "alias_mismatch": True,
+    "change_unfinished": True,
     "configuration_differs": True,
     "model_damaged": False,
     "not_answering": True,
@@ -43,28 +47,37 @@ class Difference:
         return {"kind": self.kind, "wanted": self.wanted, "found": self.found, "repairable": KINDS[self.kind]}
 
 
-def describe(seen: Observation, status: t.Mapping[str, t.Any], can_enable: bool, models_dir: str) -> list[dict[str, t.Any]]:
+def describe(
+    seen: Observation, status: t.Mapping[str, t.Any], runtime: Runtime, supervisor: Supervisor, models_dir: str
+) -> list[dict[str, t.Any]]:
     """All differences as result keys. ``status`` is that of ``status.describe`` for the same observation."""
     problem = None if seen.committed is None else model_problem(seen.committed, models_dir)
     served = [f"{name} from {root}" for name, root in zip(status["served_models"], status["served_roots"])]
-    return [each.to_dict() for each in compare(seen, status["alias_ok"], served, can_enable, problem)]
+    # Settings without sense name no port that somebody else could have.
+    strays = [] if seen.endpoint is None else [rival_conflict(each, runtime).found for each in find_rivals(seen, runtime, supervisor)]
+    return [each.to_dict() for each in compare(seen, status["alias_ok"], served, supervisor.can_enable, problem, strays)]
 
 
 def compare(
-    seen: Observation, alias_ok: bool | None, served: t.Sequence[str], can_enable: bool, problem: str | None
+    seen: Observation,
+    alias_ok: bool | None,
+    served: t.Sequence[str],
+    can_enable: bool,
+    problem: str | None,
+    strays: t.Sequence[str] = (),
 ) -> tuple[Difference, ...]:
     """The differences, the most fundamental first; pure.
 
-    ``alias_ok`` is None when the server gave no list, ``problem`` what is wrong with the recorded model's files.
+    ``alias_ok`` is None when the server gave no list. ``problem`` is what is wrong with the recorded model's files, ``strays`` are
+    servers of others that have the port or would take it at the next boot.
     """
     record = seen.committed
-    stray = seen.foreign_listener()
-    found: list[Difference] = []
-    if stray is not None:
-        owner = ", ".join(part for part in (f"pid {stray.pid}", f"unit {stray.unit}" if stray.unit else "", stray.command) if part)
-        found.append(Difference("stray_server", f"nobody else on port {stray.port}", f"{owner} listens on {stray.address}:{stray.port}"))
+    found = [Difference("stray_server", "the port for this runtime alone", stray) for stray in strays]
+    if seen.trial is not None:
+        what = seen.trial.activation.model if seen.trial.activation else f"version {seen.trial.version}" if seen.trial.version else "a change"
+        found.append(Difference("change_unfinished", "no change half way", f"{what}, begun at {seen.trial.begun_at}, is not committed"))
     if record is None:
-        if seen.active is not None:
+        if seen.active is not None and seen.trial is None:
             found.append(Difference("record_missing", f"a record of {seen.active.alias}, which is configured", "none"))
         return tuple(found)
     wanted = f"{record.alias} from {record.path}"

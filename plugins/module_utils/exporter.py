@@ -16,9 +16,9 @@ MODE = 0o644
 def collect(params: t.Mapping[str, t.Any]) -> list[metrics.Sample]:
     """Everything that is known of this host now; ``params`` are options of ``venom_runtime_info``, and ``max_disk_gb``."""
     found = metrics.of_host(host_report.describe(params["models_dir"], params["config_dir"], params["max_disk_gb"]))
-    for name in control.RUNTIMES:
-        # No completion: a metric that is taken twice a minute must not cost the model's time.
-        found += metrics.of_runtime(control.inspect(dict(params, name=name, probe=False)))
+    # No completion: a metric that is taken twice a minute must not cost the model's time.
+    for status in control.inspect(dict(params, name=None, probe=False))["runtimes"].values():
+        found += metrics.of_runtime(status)
     return found
 
 

@@ -16,7 +16,8 @@ import pytest
 from ansible_collections.venom.llm.plugins.module_utils import control, drift
 from ansible_collections.venom.llm.plugins.module_utils.observation import Observation
 from ansible_collections.venom.llm.plugins.module_utils.processes import Listener
-from ansible_collections.venom.llm.plugins.module_utils.record import Activation
+from ansible_collections.venom.llm.plugins.module_utils.record import Activation, Trial
+from ansible_collections.venom.llm.plugins.module_utils.runtime_site import make_site
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, Health, ServedModel
 from ansible_collections.venom.llm.plugins.module_utils.supervisors.base import ServiceState
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeHost, wait_until
@@ -40,8 +41,10 @@ STOPPED = ServiceState("stopped", enabled=True, detail="inactive (dead)")
 STRAY = (Listener("127.0.0.1", 8001, 99, "python3 -m other", "other.service"),)
 
 
-def kinds(seen: Observation, alias_ok: bool | None = True, can_enable: bool = True, problem: str | None = None) -> list[str]:
-    return [each.kind for each in drift.compare(seen, alias_ok, ["a from /models/a"], can_enable, problem)]
+def kinds(
+    seen: Observation, alias_ok: bool | None = True, can_enable: bool = True, problem: str | None = None, strays: t.Sequence[str] = ()
+) -> list[str]:
+    return [each.kind for each in drift.compare(seen, alias_ok, ["a from /models/a"], can_enable, problem, strays)]
 
 
 def test_a_host_as_its_record_says() -> None:
@@ -71,8 +74,9 @@ def test_a_host_where_nothing_was_ever_activated() -> None:
         ({"configured": False}, None, ["settings_missing"]),
         ({"endpoint": None, "health": Health("broken", detail="settings: PORT is missing")}, None, ["settings_missing"]),
         ({"service": ServiceState("stopped", installed=False)}, None, ["unit_missing"]),
-        ({"listeners": STRAY, "served": None}, None, ["stray_server"]),
-        ({"listeners": STRAY, "service": STOPPED}, None, ["stray_server", "not_running"]),
+        ({"listeners": STRAY, "served": None}, None, []),
+        ({"trial": Trial(activation=RECORD, begun_at="now")}, True, ["change_unfinished"]),
+        ({"trial": Trial(version="2", begun_at="now"), "committed": None}, None, ["change_unfinished"]),
         ({"active": Active("b", "/models/a"), "service": dataclasses.replace(RUNNING, enabled=False), "started_with": "x"}, False,
          ["configuration_differs", "not_enabled", "settings_changed", "alias_mismatch"]),
     ],
@@ -86,6 +90,12 @@ def test_a_damaged_model_is_told_beside_the_rest() -> None:
     assert kinds(dataclasses.replace(GOOD, service=STOPPED), None, problem="x") == ["model_damaged", "not_running"]
 
 
+def test_servers_of_others_are_told_first() -> None:
+    stopped = dataclasses.replace(GOOD, listeners=STRAY, service=STOPPED)
+    assert kinds(stopped, None, strays=["pid 99 listens"]) == ["stray_server", "not_running"]
+    assert kinds(GOOD, strays=["a unit is enabled"]) == ["stray_server"] and not drift.KINDS["stray_server"]
+
+
 def test_a_supervisor_that_starts_nothing_at_boot_does_not_lack_it() -> None:
     assert kinds(dataclasses.replace(GOOD, service=dataclasses.replace(RUNNING, enabled=False)), can_enable=False) == []
 
@@ -93,8 +103,6 @@ def test_a_supervisor_that_starts_nothing_at_boot_does_not_lack_it() -> None:
 def test_the_words_have_both_names() -> None:
     (found,) = drift.compare(GOOD, False, ["b from /models/b"], True, None)
     assert found.to_dict() == {"kind": "alias_mismatch", "wanted": "a from /models/a", "found": "b from /models/b", "repairable": True}
-    (found,) = drift.compare(dataclasses.replace(GOOD, listeners=STRAY), None, (), True, None)
-    assert found.found == "pid 99, unit other.service, python3 -m other listens on 127.0.0.1:8001" and not drift.KINDS[found.kind]
 
 
 # On a host.
@@ -109,16 +117,22 @@ def fake(tmp_path: Path) -> t.Iterator[FakeHost]:
     fake.call(state="stopped")
 
 
+def seen(fake: FakeHost) -> dict[str, t.Any]:
+    options = {"name": "vllm", "probe": False, "probe_timeout": 10.0, "alert_percent": 100.0}
+    status: dict[str, t.Any] = control.inspect(fake.params(**options))["runtimes"]["vllm"]
+    return status
+
+
 def found_on(fake: FakeHost) -> list[str]:
-    return [each["kind"] for each in fake.status()["drift"]]
+    return [each["kind"] for each in seen(fake)["drift"]]
 
 
 def restart_by_hand(fake: FakeHost) -> None:
     """As an operator would with systemctl: the record hears nothing of it."""
-    supervisor = control.make_site(fake.params()).supervisor
+    supervisor = make_site(fake.params()).supervisor
     supervisor.stop(5.0)
     supervisor.start()
-    wait_until(lambda: fake.status()["served_models"])
+    wait_until(lambda: seen(fake)["served_models"])
 
 
 def mend(fake: FakeHost) -> None:
@@ -155,7 +169,7 @@ def test_a_server_that_answers_under_another_name_is_found(fake: FakeHost) -> No
     behaviour.write_text('{"id": "somebody-else"}')
     restart_by_hand(fake)
     behaviour.write_text("{}")
-    (found,) = fake.status()["drift"]
+    (found,) = seen(fake)["drift"]
     assert found["kind"] == "alias_mismatch" and "somebody-else" in found["found"] and found["wanted"].startswith("a from ")
     mend(fake)
 
@@ -163,11 +177,11 @@ def test_a_server_that_answers_under_another_name_is_found(fake: FakeHost) -> No
 def test_a_model_that_was_cut_is_named_and_not_mended(fake: FakeHost) -> None:
     weights = Path(fake.record()["active"]["vllm"]["path"], "model.safetensors")
     weights.write_bytes(b"we")
-    (found,) = fake.status()["drift"]
+    (found,) = seen(fake)["drift"]
     assert (found["kind"], found["repairable"]) == ("model_damaged", False) and "2 bytes instead of 7" in found["found"]
     weights.write_bytes(b"weights")
     (Path(fake.root) / "models" / "manifest.json").unlink()
-    assert "not in the manifest" in fake.status()["drift"][0]["found"]
+    assert "not in the manifest" in seen(fake)["drift"][0]["found"]
 
 
 def test_a_stray_server_is_named_with_its_pid(fake: FakeHost) -> None:
@@ -176,7 +190,7 @@ def test_a_stray_server_is_named_with_its_pid(fake: FakeHost) -> None:
     thread = threading.Thread(target=stray.serve_forever)
     thread.start()
     try:
-        stray_server, not_running = fake.status()["drift"]
+        stray_server, not_running = seen(fake)["drift"]
         assert stray_server["kind"] == "stray_server" and f"pid {os.getpid()}" in stray_server["found"]
         assert not_running["kind"] == "not_running"
     finally:
