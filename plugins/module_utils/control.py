@@ -482,4 +482,9 @@ def _inspect_one(site: Site, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         except CompletionFailed as failure:
             error = f"no completion: {failure}"
     report = report_status(site, seen, completion, error, params["alert_percent"])
-    return dict(report, drift=drift.describe(seen, report, site.runtime, site.supervisor, site.models_dir))
+    previous = site.record().previous(site.runtime.name)
+    return dict(
+        report,
+        previous_model=previous.model if previous else None,
+        drift=drift.describe(seen, report, site.runtime, site.supervisor, site.models_dir),
+    )

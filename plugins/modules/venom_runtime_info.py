@@ -158,6 +158,9 @@ status:
     completion:
       description: The answer to O(probe).
       type: dict
+    previous_model:
+      description: The model that was active before the present one, which a rollback goes back to. Null when there was none.
+      type: str
     drift:
       description:
         - Where the host differs from its own record of the active model. Empty when record, configuration, manifest, unit and the
