@@ -26,8 +26,10 @@ PORT = 8001
 ENDPOINT = f"http://127.0.0.1:{PORT}"
 UNIT = "venom-vllm.service"
 CONFIG = "/etc/venom"
+#: A version of its own: beside it may lie a real build, which nothing here touches.
+VERSION = "0.32.0+light"
 #: Variables that go with it. The build for the CPU is the one whose place it takes.
-VARIABLES: dict[str, t.Any] = {"venom_vllm_accelerator": "cpu", "venom_vllm_args": []}
+VARIABLES: dict[str, t.Any] = {"venom_vllm_version": VERSION, "venom_vllm_accelerator": "cpu", "venom_vllm_args": []}
 _ASK = (
     "import json,sys,urllib.request as u;a=sys.argv;h={'Content-Type':'application/json'};"
     "print(u.urlopen(u.Request(a[1],a[2].encode() or None,h),timeout=20).read().decode())"
@@ -53,15 +55,23 @@ class LightVllm:
     host: str
     python: str = "/usr/bin/python3"
 
-    def install(self, version: str = "") -> None:
-        """Put it where the role would build this version (default: the role's own). No link, settings or unit: the role writes these."""
-        version = version or str(_defaults()["venom_vllm_version"])
+    def install(self, version: str = VERSION) -> None:
+        """Put it where the role would build this version. No link, settings or unit: the role writes these."""
         folder = f"{FOLDER}/{version}"
         series = self.sh(f"{self.python} -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'").strip()
-        self.sh(f"install -d -m 0755 /opt/venom {FOLDER} {folder} {folder}/bin")
+        # Fresh, since the interpreter of a real build is a link out of the folder.
+        self.sh(f"rm -rf '{folder}' && install -d -m 0755 /opt/venom {FOLDER} '{folder}' '{folder}/bin'")
         self.write(f"{folder}/stand_in_vllm.py", STAND_IN.read_text(encoding="utf-8"))
         self.write(f"{folder}/bin/python", f'#!/bin/sh\nexec {self.python} {folder}/stand_in_vllm.py "$@"\n', mode="0755")
         self.write(f"{folder}/{marker(version, series)}", "the stand-in\n")
+
+    def clean(self) -> None:
+        """The host as if nothing had ever been activated or installed by vLLM's role; builds of it stay, and the backend does."""
+        self.sh(
+            f"systemctl disable --now {UNIT}; rm -rf {CONFIG}/vllm* {CONFIG}/runtime.json /var/lib/venom/models {FOLDER}/current '{FOLDER}/{VERSION}'"
+            f" /etc/systemd/system/{UNIT} /run/venom/vllm*; systemctl daemon-reload; systemctl reset-failed",
+            check=False,
+        )
 
     def sh(self, script: str, check: bool = True) -> str:
         """What a shell on the host prints."""
@@ -105,8 +115,9 @@ class LightVllm:
 
 
 def on(lab: Lab, hosts: t.Iterable[str]) -> dict[str, LightVllm]:
-    """Installed on each of these hosts, with the interpreter that the lab's inventory leaves to ``venom_python``."""
+    """Installed on each of these hosts after a ``clean``."""
     found = {host: LightVllm(lab, host) for host in hosts}
     for light in found.values():
+        light.clean()
         light.install()
     return found
