@@ -10,7 +10,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.venom.llm.plugins.module_utils import activation, activation_names, activation_trial, files, gpus, host, status
+from ansible_collections.venom.llm.plugins.module_utils import activation, activation_names, activation_trial, drift, files, gpus, host, status
 from ansible_collections.venom.llm.plugins.module_utils.activation_server import Limits
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import utc_now
@@ -481,4 +481,10 @@ def _inspect_one(site: Site, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
             completion = site.runtime.complete(asked, params["probe_timeout"])
         except CompletionFailed as failure:
             error = f"no completion: {failure}"
-    return report_status(site, seen, completion, error, params["alert_percent"])
+    report = report_status(site, seen, completion, error, params["alert_percent"])
+    previous = site.record().previous(site.runtime.name)
+    return dict(
+        report,
+        previous_model=previous.model if previous else None,
+        drift=drift.describe(seen, report, site.runtime, site.supervisor, site.models_dir),
+    )

@@ -22,6 +22,7 @@ REASON_CODES: dict[str, str] = {
     "deadline_exceeded": "The work took longer than the deadline of the call; what had arrived is kept for the next run.",
     "digest_mismatch": "Bytes that arrived differ from the digest that the source announced.",
     "disk_full": "The file system has less free space than the plan needs, the reserve included.",
+    "drifted": "The host differs from its own record of the active model; each difference is named.",
     "duplicate_server": "A second server of the same runtime already runs, started by somebody else.",
     "gated": "The repository asks for accepted terms; access is requested on its page.",
     "hub_unreachable": "The hub did not answer, or answered with server errors until the retries were used up.",

@@ -5,15 +5,28 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.venom.llm.plugins.module_utils.bounded_call import NoAnswer, answer_within
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 
 _DRIVER = "/proc/driver/nvidia"
 #: NVML_TEMPERATURE_GPU of nvml.h.
 _TEMPERATURE_GPU = 0
+#: Seconds for all questions together. A healthy driver answers in less than one, after a reset of a GPU in a few.
+NVML_TIMEOUT = 10.0
+NO_DRIVER = "no NVIDIA driver on this host"
+
+
+@dataclass(frozen=True)
+class GpuProcess:
+    """A process on a GPU and the memory that it holds there, in bytes; None where the driver does not tell it."""
+
+    pid: int
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -29,15 +42,17 @@ class Gpu:
     temperature_c: int | None = None
     compute_capability: str | None = None
     mig: bool = False
+    processes: tuple[GpuProcess, ...] = ()
 
 
 @dataclass(frozen=True)
 class GpuReading:
-    """All GPUs, the GPU memory of each process in bytes, and why something is missing."""
+    """All GPUs, the GPU memory of each process in bytes, the driver's version, and why something is missing."""
 
     gpus: tuple[Gpu, ...] = ()
     process_memory: t.Mapping[int, int] | None = None
     reason: str | None = None
+    driver_version: str | None = None
 
 
 def load_nvml() -> t.Any:
@@ -71,32 +86,54 @@ def prefer_backend(context: NeedsBackend, python: str, driver: str = _DRIVER) ->
             context.need_backend(python, "pynvml")
 
 
-def read_gpus(load: t.Callable[[], t.Any] = load_nvml, driver: str = _DRIVER) -> GpuReading:
-    """All that NVML tells. Names alone come from /proc where the library is missing."""
+def read_gpus(load: t.Callable[[], t.Any] = load_nvml, driver: str = _DRIVER, timeout: float = NVML_TIMEOUT) -> GpuReading:
+    """All that NVML tells within ``timeout`` seconds. Names alone come from /proc where the library is missing or does not answer."""
     nvml = load()
     if nvml is None:
         names = _names_from_proc(driver)
-        reason = "the Python library nvidia-ml-py is not installed" if names else "no NVIDIA driver on this host"
+        reason = "the Python library nvidia-ml-py is not installed" if names else NO_DRIVER
         return GpuReading(gpus=names, reason=reason)
+    try:
+        return _from_plain(answer_within(timeout, lambda: dataclasses.asdict(ask_nvml(nvml, driver))))
+    except NoAnswer as error:
+        return GpuReading(gpus=_names_from_proc(driver), reason=f"NVML: {error}")
+
+
+def ask_nvml(nvml: t.Any, driver: str = _DRIVER) -> GpuReading:
+    """All that the library ``nvml`` tells, asked in this process: a driver that hangs would hold it."""
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
-        return GpuReading(gpus=_names_from_proc(driver), reason=f"NVML: {error}")
+        # The library is on every host of the collection; where there is no driver, NVML complains of its own absence.
+        reason = f"NVML: {error}" if has_driver(driver) else NO_DRIVER
+        return GpuReading(gpus=_names_from_proc(driver), reason=reason)
     try:
         gpus: list[Gpu] = []
         memory: dict[int, int] = {}
         for index in range(nvml.nvmlDeviceGetCount()):
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            gpus.append(_gpu(nvml, handle, str(index), mig=False))
-            slices = _slices(nvml, handle)
-            gpus += [_gpu(nvml, part, f"{index}:{number}", mig=True) for number, part in slices]
-            for part in [handle] + [part for dummy, part in slices]:
-                _add_processes(nvml, part, memory)
-        return GpuReading(tuple(gpus), memory)
+            slices = [(f"{index}:{number}", part) for number, part in _slices(nvml, handle)]
+            found = [_gpu(nvml, handle, str(index), mig=False)] + [_gpu(nvml, part, name, mig=True) for name, part in slices]
+            _add_processes(found, memory)
+            gpus += found
+        return GpuReading(tuple(gpus), memory, driver_version=_text(_ask(nvml, "nvmlSystemGetDriverVersion")))
     except nvml.NVMLError as error:
         return GpuReading(gpus=_names_from_proc(driver), reason=f"NVML: {error}")
     finally:
-        nvml.nvmlShutdown()
+        with contextlib.suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
+
+
+def _from_plain(data: t.Mapping[str, t.Any]) -> GpuReading:
+    """The reading that ``dataclasses.asdict`` and JSON have made of one: keys of a JSON object are text."""
+    memory = data["process_memory"]
+    gpus = (dict(gpu, processes=tuple(GpuProcess(**process) for process in gpu["processes"])) for gpu in data["gpus"])
+    return GpuReading(
+        gpus=tuple(Gpu(**gpu) for gpu in gpus),
+        process_memory=None if memory is None else {int(pid): held for pid, held in memory.items()},
+        reason=data["reason"],
+        driver_version=data["driver_version"],
+    )
 
 
 def _ask(nvml: t.Any, call: str, *arguments: t.Any) -> t.Any:
@@ -126,6 +163,7 @@ def _gpu(nvml: t.Any, handle: t.Any, index: str, mig: bool) -> Gpu:
         temperature_c=_ask(nvml, "nvmlDeviceGetTemperature", handle, _TEMPERATURE_GPU),
         compute_capability=None if capability is None else ".".join(map(str, capability)),
         mig=mig,
+        processes=_processes(nvml, handle),
     )
 
 
@@ -138,9 +176,22 @@ def _slices(nvml: t.Any, handle: t.Any) -> list[tuple[int, t.Any]]:
     return [(number, part) for number, part in found if part is not None]
 
 
-def _add_processes(nvml: t.Any, handle: t.Any, memory: dict[int, int]) -> None:
-    for process in _ask(nvml, "nvmlDeviceGetComputeRunningProcesses", handle) or []:
-        memory[process.pid] = memory.get(process.pid, 0) + int(process.usedGpuMemory or 0)
+def _processes(nvml: t.Any, handle: t.Any) -> tuple[GpuProcess, ...]:
+    found = _ask(nvml, "nvmlDeviceGetComputeRunningProcesses", handle) or []
+    return tuple(GpuProcess(int(process.pid), None if process.usedGpuMemory is None else int(process.usedGpuMemory)) for process in found)
+
+
+def _add_processes(gpus: t.Sequence[Gpu], memory: dict[int, int]) -> None:
+    """Add what the processes of one GPU hold. With MIG, drivers list a process at its slice, at the whole GPU, or at both."""
+    whole, slices = gpus[0], gpus[1:]
+    held: dict[int, int] = {}
+    for part in slices:
+        for process in part.processes:
+            held[process.pid] = held.get(process.pid, 0) + (process.memory or 0)
+    for process in whole.processes:
+        held[process.pid] = max(held.get(process.pid, 0), process.memory or 0)
+    for pid, amount in held.items():
+        memory[pid] = memory.get(pid, 0) + amount
 
 
 def _names_from_proc(driver: str) -> tuple[Gpu, ...]:

@@ -126,6 +126,7 @@ def describe_gpu(gpu: Gpu) -> dict[str, t.Any]:
         "utilization_percent": gpu.utilization_percent,
         "temperature_c": gpu.temperature_c,
         "compute_capability": gpu.compute_capability,
+        "processes": [{"pid": process.pid, "memory_mb": megabytes(process.memory)} for process in gpu.processes],
     }
 
 

@@ -23,8 +23,9 @@ def describe(models_dir: str, config_dir: str, max_disk_gb: float | None = None)
         "cpu": host.describe_cpu(),
         "memory": host.describe_memory(host.read_memory()),
         "disk": host.describe_disk(models_dir, max_disk_gb),
-        "gpus": [host.describe_gpu(gpu) for gpu in reading.gpus],
+        "gpus": [_gpu(gpu) for gpu in reading.gpus],
         "gpu_reason": reading.reason,
+        "gpu_driver": reading.driver_version,
         "models": _models(models_dir),
         "runtimes": _runtimes(config_dir),
         "system": {
@@ -36,6 +37,14 @@ def describe(models_dir: str, config_dir: str, max_disk_gb: float | None = None)
             "systemd": has_systemd(),
         },
     }
+
+
+def _gpu(gpu: gpus.Gpu) -> dict[str, t.Any]:
+    """A GPU with the beginning of the command line of each process on it."""
+    described = host.describe_gpu(gpu)
+    for process in described["processes"]:
+        process["command"] = " ".join(processes.command_line(process["pid"]))[:200]
+    return described
 
 
 def _models(models_dir: str) -> dict[str, t.Any]:

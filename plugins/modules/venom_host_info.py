@@ -54,12 +54,18 @@ disk:
   returned: success
   type: dict
 gpus:
-  description: Each GPU, and each MIG slice of it, with memory in MiB, use in percent and temperature in degrees Celsius.
+  description:
+    - Each GPU, and each MIG slice of it, with memory in MiB, use in percent, temperature in degrees Celsius, and the processes on it
+      with the memory that they hold in MiB. Null is what the driver does not tell.
   returned: success
   type: list
   elements: dict
 gpu_reason:
-  description: Why GPUs, or their numbers, are missing.
+  description: Why GPUs, or their numbers, are missing. A driver that does not answer within 10 s is such a reason.
+  returned: success
+  type: str
+gpu_driver:
+  description: Version of the NVIDIA driver.
   returned: success
   type: str
 models:

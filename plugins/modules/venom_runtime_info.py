@@ -158,6 +158,32 @@ status:
     completion:
       description: The answer to O(probe).
       type: dict
+    previous_model:
+      description: The model that was active before the present one, which a rollback goes back to. Null when there was none.
+      type: str
+    drift:
+      description:
+        - Where the host differs from its own record of the active model. Empty when record, configuration, manifest, unit and the
+          server's own list agree, and where nothing was ever activated.
+      type: list
+      elements: dict
+      contains:
+        kind:
+          description:
+            - V(alias_mismatch) (the server answers under another name or from another folder), V(configuration_differs),
+              V(settings_changed) (the server was started with others), V(change_unfinished), V(not_running), V(not_answering), V(not_enabled),
+              V(model_damaged), V(record_missing), V(settings_missing), V(unit_missing), or V(stray_server) (somebody else has the port,
+              or would take it at the next boot).
+          type: str
+        wanted:
+          description: What the record wants, with the name.
+          type: str
+        found:
+          description: What is there instead, with the name.
+          type: str
+        repairable:
+          description: Whether M(venom.llm.venom_runtime) with O(venom.llm.venom_runtime#module:state=active) and the recorded model mends it.
+          type: bool
     supports:
       description: States of M(venom.llm.venom_runtime) that apply to this host now.
       type: list

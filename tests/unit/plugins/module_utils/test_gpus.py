@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils import gpus, host
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.recorded_nvml import RecordedNvml
 
 GIB = 1024**3
 
@@ -92,7 +93,7 @@ H200 = {
 
 def test_several_gpus_and_the_memory_of_each_process() -> None:
     nvml = Nvml(H200, dict(H200, uuid=b"GPU-2", name=b"NVIDIA H200", processes={100: 1 * GIB}))
-    reading = gpus.read_gpus(lambda: nvml)
+    reading = gpus.ask_nvml(nvml)
     assert [gpu.uuid for gpu in reading.gpus] == ["GPU-1", "GPU-2"] and reading.reason is None
     assert reading.process_memory == {100: 61 * GIB, 101: 0}
     described = host.describe_gpu(reading.gpus[0])
@@ -104,7 +105,7 @@ def test_several_gpus_and_the_memory_of_each_process() -> None:
 def test_mig_slices_follow_their_gpu() -> None:
     part = {"name": "NVIDIA H200 MIG 1g.18gb", "uuid": "MIG-1", "memory": (16 * GIB, 1 * GIB), "processes": {7: GIB}}
     nvml = Nvml(dict(H200, mig=(1, 1), slices={0: part, 2: part}, processes={}))
-    reading = gpus.read_gpus(lambda: nvml)
+    reading = gpus.ask_nvml(nvml)
     assert [(gpu.index, gpu.mig) for gpu in reading.gpus] == [("0", False), ("0:0", True), ("0:2", True)]
     assert reading.gpus[1].utilization_percent is None and reading.process_memory == {7: 2 * GIB}
 
@@ -127,7 +128,7 @@ def test_a_driver_that_fails_is_a_reason_not_an_error(tmp_path: Path) -> None:
 def test_a_gpu_that_falls_off_the_bus_is_a_reason() -> None:
     nvml = Nvml(H200)
     nvml.nvmlDeviceGetHandleByIndex = _lost  # type: ignore[method-assign]
-    reading = gpus.read_gpus(lambda: nvml, driver="/nonexistent")
+    reading = gpus.ask_nvml(nvml, driver="/nonexistent")
     assert reading.reason == "NVML: GPU is lost" and nvml.open == 0
 
 
@@ -160,3 +161,67 @@ def test_the_backend_is_preferred_only_where_it_helps(tmp_path: Path, driver: bo
 
     gpus.prefer_backend(Context(), "/python", str(tmp_path if driver else tmp_path / "none"))
     assert asked == (["/python"] if goes else [])
+
+
+def test_recorded_two_gpus_with_their_processes() -> None:
+    reading = gpus.read_gpus(lambda: RecordedNvml("two-gpus"))
+    described = [host.describe_gpu(gpu) for gpu in reading.gpus]
+    assert [(gpu["uuid"][-1], gpu["memory_used_percent"], gpu["temperature_c"], gpu["utilization_percent"]) for gpu in described] == [
+        ("0", 90.1, 63, 97), ("1", 92.5, 58, 97),
+    ]  # fmt: skip
+    assert described[1]["processes"] == [
+        {"pid": 2102, "memory_mb": 71680}, {"pid": 2101, "memory_mb": 512}, {"pid": 3000, "memory_mb": None},
+    ]  # fmt: skip
+    assert reading.process_memory == {2101: 76 * GIB + GIB // 2, 2102: 70 * GIB, 3000: 0}
+    assert (reading.reason, reading.driver_version) == (None, "550.90.07")
+
+
+def test_recorded_mig_counts_a_process_once_that_is_listed_twice() -> None:
+    reading = gpus.read_gpus(lambda: RecordedNvml("mig"))
+    assert [(gpu.index, gpu.mig, gpu.utilization_percent, gpu.temperature_c) for gpu in reading.gpus] == [
+        ("0", False, None, 63), ("0:0", True, None, None), ("0:2", True, None, None),
+    ]  # fmt: skip
+    assert reading.process_memory == {4100: 18 * GIB}
+    assert host.describe_gpu(reading.gpus[1])["memory_used_percent"] == 92.3
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "reason"),
+    [
+        ("no-gpus", 0, None),
+        ("unified-memory", 1, None),
+        ("version-mismatch", 0, "NVML: Driver/library version mismatch"),
+        ("not-loaded", 0, "NVML: Driver Not Loaded"),
+        ("lost", 0, "NVML: GPU is lost"),
+        ("dies", 0, "NVML: the question ended without an answer"),
+    ],
+)
+def test_recorded_drivers_in_trouble(tmp_path: Path, name: str, count: int, reason: str | None) -> None:
+    reading = gpus.read_gpus(lambda: RecordedNvml(name), driver=str(tmp_path))
+    assert (len(reading.gpus), reading.reason) == (count, reason)
+
+
+def test_a_library_without_any_driver_is_a_host_without_gpus(tmp_path: Path) -> None:
+    reading = gpus.read_gpus(lambda: RecordedNvml("not-loaded"), driver=str(tmp_path / "none"))
+    assert reading == gpus.GpuReading((), None, "no NVIDIA driver on this host")
+
+
+def test_a_library_that_was_opened_is_closed_whatever_happens() -> None:
+    for name in ("two-gpus", "lost", "no-gpus"):
+        nvml = RecordedNvml(name)
+        gpus.ask_nvml(nvml)
+        assert nvml.calls[0] == "nvmlInit" and nvml.calls[-1] == "nvmlShutdown"
+
+
+def test_a_driver_that_hangs_is_left_behind_and_named(tmp_path: Path) -> None:
+    folder = tmp_path / "gpus" / "0000:01:00.0"
+    folder.mkdir(parents=True)
+    (folder / "information").write_text("Model: NVIDIA H100 80GB HBM3\n")
+    reading = gpus.read_gpus(lambda: RecordedNvml("hangs"), driver=str(tmp_path), timeout=0.3)
+    assert reading.reason == "NVML: no answer within 0.3 s" and reading.process_memory is None
+    assert [gpu.name for gpu in reading.gpus] == ["NVIDIA H100 80GB HBM3"]
+
+
+def test_a_reading_survives_its_way_through_the_child() -> None:
+    for name in ("two-gpus", "mig", "unified-memory", "version-mismatch"):
+        assert gpus.read_gpus(lambda name=name: RecordedNvml(name)) == gpus.ask_nvml(RecordedNvml(name))  # type: ignore[misc]
