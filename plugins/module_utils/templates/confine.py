@@ -106,6 +106,8 @@ def _confine(limits: Limits, writer: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGXCPU, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     sys.stdin = sys.stdout = sys.stderr = None
+    # An import would fail half way for want of descriptors, in many ways; like this it fails in one.
+    sys.meta_path.clear()
     os.dup2(writer, 0)
     for descriptor in [int(name) for name in os.listdir("/proc/self/fd")]:
         if descriptor > 0:

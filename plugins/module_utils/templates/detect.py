@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.venom.llm.plugins.module_utils.templates import jinja
+from ansible_collections.venom.llm.plugins.module_utils.templates import jinja_template
 from ansible_collections.venom.llm.plugins.module_utils.templates.confine import LIMITS, ConfinedError, Limits, run_confined
-from ansible_collections.venom.llm.plugins.module_utils.templates.ollama import OllamaTemplate
+from ansible_collections.venom.llm.plugins.module_utils.templates.ollama_template import OllamaTemplate
 from ansible_collections.venom.llm.plugins.module_utils.templates.probe import Rendering, RenderingFailed, TooExpensive, find_capabilities
 from ansible_collections.venom.llm.plugins.module_utils.templates.verdict import TemplateCapabilities
 
@@ -19,10 +19,10 @@ MAX_TEMPLATE = 512 * 1024
 def detect_jinja(text: str, special_tokens: t.Mapping[str, str], limits: Limits = LIMITS) -> TemplateCapabilities:
     """What a Jinja chat template can do. Without jinja2 (3.1 or later) on this interpreter nothing is known, with a warning."""
     try:
-        jinja.preload()
+        jinja_template.preload()
     except ImportError:
         return TemplateCapabilities(warning="this Python has no jinja2 3.1, so the chat template was not rendered")
-    return _detect(text, lambda: jinja.JinjaTemplate(text, special_tokens), limits)
+    return _detect(text, lambda: jinja_template.JinjaTemplate(text, special_tokens), limits)
 
 
 def detect_go(text: str, limits: Limits = LIMITS) -> TemplateCapabilities:

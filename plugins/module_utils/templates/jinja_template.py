@@ -25,12 +25,30 @@ _WORD = re.compile(r"[A-Za-z_]{3,20}\Z")
 _MAX_WORDS = 32
 
 
+#: What Python and jinja2 import only when they need it, and a confined child no longer can.
+_LAZY = (
+    *("jinja2", "jinja2.sandbox", "jinja2.ext", "jinja2.meta", "jinja2.debug", "jinja2.filters", "jinja2.tests"),
+    *("encodings.unicode_escape", "encodings.raw_unicode_escape", "encodings.ascii", "encodings.latin_1", "encodings.idna"),
+    *("random", "pprint", "html", "locale", "unicodedata", "urllib.parse"),
+)
+#: Makes compiler, sandbox and filters import the rest.
+_WARM_UP = (
+    "{% macro m(x) %}{{ x | tojson }}{% endmacro %}{% set n = namespace(a='\\n\\u00e9') %}{% for c in [1, 2] %}{% if loop.last %}{% break %}"
+    "{% endif %}{{ m({'a': n.a ~ c}) }}{% generation %}{{ '%s' | format(c) }}{{ 'a b' | title | trim | indent | urlize | pprint }}"
+    "{% endgeneration %}{% endfor %}{{ strftime_now('%d %b %Y') }}{{ raise_exception('warm') }}"
+)
+
+
 def preload() -> None:
-    """Import all that a rendering needs, also what jinja2 imports at its first error. Raises ``ImportError``."""
-    for name in ("jinja2", "jinja2.sandbox", "jinja2.ext", "jinja2.meta", "jinja2.debug", "jinja2.filters", "jinja2.tests"):
+    """Import all that a rendering needs, also what is imported at the first error. Raises ``ImportError`` without jinja2 3.1 or later."""
+    for name in _LAZY:
         importlib.import_module(name)
-    # strftime looks its locale up when it is first used.
-    datetime.datetime.now().strftime("%d %b %Y %p")
+    try:
+        JinjaTemplate(_WARM_UP, {}).render(Conversation([]))
+    except RenderingFailed as error:
+        if str(error) != "warm":
+            # It is too old to know what chat templates use.
+            raise ImportError(f"jinja2 cannot render chat templates: {error}") from error
 
 
 class JinjaTemplate(Rendering):
@@ -49,6 +67,8 @@ class JinjaTemplate(Rendering):
             names = jinja2.meta.find_undeclared_variables(tree)
         except (MemoryError, RecursionError) as error:
             raise TooExpensive("it is nested too deeply") from error
+        except ImportError as error:
+            raise TooExpensive("it needs a module that is not loaded") from error
         except Exception as error:
             raise RenderingFailed(_text(error)) from error
         #: Variables that the template reads and no server sets by itself.
@@ -73,6 +93,9 @@ class JinjaTemplate(Rendering):
             raise
         except (MemoryError, RecursionError) as error:
             raise TooExpensive("it needs too much memory") from error
+        except ImportError as error:
+            # No template can ask for one; it is ours that ``preload`` does not know, and says nothing of the template.
+            raise TooExpensive("it needs a module that is not loaded") from error
         except Exception as error:
             # A server turns whatever is raised into a refusal of the request, be it meant so or not.
             raise RenderingFailed(_text(error) if isinstance(error, self._error) else f"{type(error).__name__}: {_text(error)}") from error
