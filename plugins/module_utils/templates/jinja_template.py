@@ -27,7 +27,7 @@ _MAX_WORDS = 32
 
 #: What Python and jinja2 import only when they need it, and a confined child no longer can.
 _LAZY = (
-    *("jinja2", "jinja2.sandbox", "jinja2.ext", "jinja2.meta", "jinja2.debug", "jinja2.filters", "jinja2.tests"),
+    *("jinja2", "jinja2.sandbox", "jinja2.ext", "jinja2.meta", "jinja2.debug", "jinja2.filters", "jinja2.tests", "jinja2.constants"),
     *("encodings.unicode_escape", "encodings.raw_unicode_escape", "encodings.ascii", "encodings.latin_1", "encodings.idna"),
     *("random", "pprint", "html", "locale", "unicodedata", "urllib.parse"),
 )
