@@ -35,7 +35,7 @@ class ConfinedError(Exception):
 class Limits:
     """What a child may use. ``cpu_seconds`` are whole seconds, as the kernel counts them; ``memory_bytes`` come on top of what the parent has."""
 
-    seconds: float = 1.8
+    seconds: float = 1.6
     cpu_seconds: int = 1
     memory_bytes: int = 192 * 1024 * 1024
     answer_bytes: int = 256 * 1024

@@ -282,6 +282,9 @@ class _Reader:
                 self._at += 1
             else:
                 operands.append(self._operand(depth))
+                kind, text = self._peek()
+                if kind not in ("space", "end") and text not in (")", "|"):
+                    raise GoSyntaxError(f"unexpected {ascii(text)}")
 
     def _operand(self, depth: int) -> Operand:
         kind, text = self._peek()

@@ -92,12 +92,15 @@ class _Run:
             raise GoTooMuch("its output is too long")
         self.pieces.append(text)
 
+    def _count(self) -> None:
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise GoTooMuch("it takes too many steps")
+
     def walk(self, nodes: t.Iterable[Node], dot: t.Any, scope: _Scope) -> None:
         """Each node in its turn."""
         for node in nodes:
-            self._steps += 1
-            if self._steps > MAX_STEPS:
-                raise GoTooMuch("it takes too many steps")
+            self._count()
             if isinstance(node, Text):
                 self._write(node.text)
             elif isinstance(node, Action):
@@ -143,6 +146,7 @@ class _Run:
         is_empty = True
         for key, item in pairs:
             is_empty = False
+            self._count()
             inner = _Scope(scope)
             # One variable gets the element, two get its index or key, too.
             for name, bound in zip(names, (key, item) if len(names) > 1 else (item,)):
@@ -171,7 +175,7 @@ class _Run:
         return value
 
     def _command(self, command: tuple[Operand, ...], dot: t.Any, scope: _Scope, piped: list[t.Any]) -> t.Any:
-        self._steps += 1
+        self._count()
         first = command[0]
         if first.kind == "function":
             value = self._call(first.value, command[1:], dot, scope, piped)
