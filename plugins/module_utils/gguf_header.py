@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import struct
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.venom.llm.plugins.module_utils.bounded_json import is_integer
 
@@ -32,6 +32,8 @@ MAX_ALIGNMENT = 1024 * 1024
 MAX_DIMENSIONS = 4
 _MAX_ELEMENTS = 2**63 - 1
 _MAX_VALUE_BYTES = 4096
+#: Bytes of all chat templates of a file that are kept; the longest known has some 30 000.
+_MAX_TEMPLATE_BYTES = 2 * 1024 * 1024
 _WINDOW = 256 * 1024
 
 _HEAD = struct.Struct("<4sIQQ")
@@ -73,6 +75,8 @@ class GgufFacts:
     context_length: int | None
     quantization: str | None
     has_chat_template: bool
+    #: Texts of ``tokenizer.chat_template`` (``default``) and ``tokenizer.chat_template.<name>``.
+    chat_templates: t.Mapping[str, str] = field(default_factory=dict)
 
 
 def check_gguf_quick(head: bytes, size: int) -> None:
@@ -110,6 +114,7 @@ def read_gguf(read_range: ReadRange, size: int) -> GgufFacts:
         context_length=context if isinstance(context, int) and is_integer(context) and context > 0 else None,
         quantization=FILE_TYPES.get(file_type) if isinstance(file_type, int) and is_integer(file_type) else None,
         has_chat_template=walk.has_chat_template,
+        chat_templates=walk.chat_templates,
     )
 
 
@@ -197,6 +202,7 @@ class _Walk:
     def __init__(self, cursor: _Cursor) -> None:
         self.values: dict[str, t.Any] = {}
         self.has_chat_template = False
+        self.chat_templates: dict[str, str] = {}
         self._cursor = cursor
         self._strings = 0
 
@@ -236,6 +242,9 @@ class _Walk:
         length = self._cursor.u64()
         if key == "tokenizer.chat_template" or key.startswith("tokenizer.chat_template."):
             self.has_chat_template = self.has_chat_template or length > 0
+            if length <= _MAX_TEMPLATE_BYTES - sum(map(len, self.chat_templates.values())):
+                self.chat_templates[key[len("tokenizer.chat_template.") :] or "default"] = self._cursor.take(length).decode("utf-8", "replace")
+                return
         if key.startswith("general.") and length <= _MAX_VALUE_BYTES:
             self.values[key] = self._cursor.take(length).decode("utf-8", "replace")
         else:
