@@ -42,6 +42,14 @@ def step(folder: Path, changed: bool, **options: t.Any) -> dict[str, t.Any]:
     return real
 
 
+def as_schema_1(path: Path) -> dict[str, t.Any]:
+    """The manifest as it was before it had seals."""
+    data = json.loads(path.read_text())
+    data.update(schema=1, declared={item["model"]: item["capabilities"] for item in data["declared"]})
+    data["models"] = [{key: value for key, value in item.items() if key not in ("seal", "overridden")} for item in data["models"]]
+    return {key: value for key, value in data.items() if key not in ("seal", "foreign")}
+
+
 def entry(folder: Path) -> t.Any:
     (found,) = Manifest.load(str(folder / "models")).models
     return found
@@ -88,7 +96,7 @@ def test_an_active_model_is_not_forgotten(tmp_path: Path, hub: Hub) -> None:
 def test_sanitized(tmp_path: Path, hub: Hub) -> None:
     install(tmp_path, hub, name="a/b")
     path = tmp_path / "models" / "manifest.json"
-    data = json.loads(path.read_text())
+    data = as_schema_1(path)
     data["models"][0].update(local_path="/moved", installed_at="2026-01-01T00:00:00")
     del data["models"][0]["capabilities"]
     data["models"].append({"name": "../evil"})

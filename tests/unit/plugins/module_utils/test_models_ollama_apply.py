@@ -152,15 +152,6 @@ def test_a_repaired_model_leaves_the_memory(bench: Bench, in_memory: bool) -> No
     assert len(bench.outcome.warnings) == len(server.calls)
 
 
-@pytest.mark.parametrize("config", [b"not json", b"[]", b'{"model_format": 5, "file_type": []}', b"[" * 100000])
-def test_a_config_that_makes_no_sense_describes_nothing(bench: Bench, config: bytes) -> None:
-    layer = FIRST.config
-    bench.apply(bench.plan(wanted()))
-    Path(bench.host.store.published_path(layer.digest)).write_bytes(config)
-    described = bench.applier._described(bench.entries[0], FIRST)
-    assert (described.formats, described.quantization, described.display_name) == ((), None, "phi3:mini")
-
-
 # Removal
 
 
