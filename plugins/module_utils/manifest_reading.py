@@ -74,11 +74,16 @@ def _refuse_newer(data: t.Mapping[str, t.Any]) -> None:
 
 def _read_sealed(content: bytes, data: dict[str, t.Any], models_dir: str) -> Reading:
     models, listed = _list(data.get("models")), _list(data.get("declared"))
+    is_whole = data.get("schema") == SCHEMA and is_head_sealed(data)
     bad = [item for item in models if not is_sealed(item)]
-    entries, refused, warnings = _entries([item for item in models if is_sealed(item)], models_dir)
+    good = [item for item in models if is_sealed(item)]
+    if not is_whole:
+        # The key of a list may be what was damaged; the parts are good wherever they are.
+        parts = salvage(content)
+        good, listed = [part for part in parts if "name" in part] + good, listed + parts
+    entries, refused, warnings = _entries(good, models_dir)
     damage = [f"the record of {_name(item)} does not match its seal" for item in bad]
     damage += [f"what is declared of {_name(item, 'model')} does not match its seal" for item in listed if not is_sealed(item)]
-    is_whole = data.get("schema") == SCHEMA and is_head_sealed(data)
     if not is_whole and not damage:
         damage.append("its head does not match its seal")
     return Reading(
