@@ -4,6 +4,7 @@
 """The manifest: the record of what is on this host. Whoever changes it does so through ``change_manifest``, or holds its lock."""
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import typing as t
@@ -177,17 +178,16 @@ class Manifest:
 def _set_aside(path: str, now: str) -> None:
     """Give the file a second, dated name. It keeps its own until the new one replaces it: a crash in between loses nothing."""
     stem = f"{path}.unreadable-{now[:19].replace(':', '')}"
-    for name in (stem, *(f"{stem}-{count}" for count in range(1, 100))):
-        try:
-            os.link(path, name)
-        except FileExistsError:
-            continue
-        except OSError:
-            # A file system without hard links. Another error will show again when this writes.
-            with open(path, "rb") as stream:
-                write_atomic(name, stream.read())
-        fsync_folder(os.path.dirname(path))
-        return
+    # One writer at a time: the lock of the manifest is held.
+    names = itertools.chain([stem], (f"{stem}-{count}" for count in itertools.count(1)))
+    name = next(name for name in names if not os.path.lexists(name))
+    try:
+        os.link(path, name)
+    except OSError:
+        # A file system without hard links. Another error will show again when this writes.
+        with open(path, "rb") as stream:
+            write_atomic(name, stream.read())
+    fsync_folder(os.path.dirname(path))
 
 
 def change_manifest(models_dir: str, change: t.Callable[[Manifest], Manifest]) -> Manifest:

@@ -41,7 +41,6 @@ def read(content: bytes) -> Reading:
 def check(content: bytes, is_intact: t.Callable[[int, int], bool]) -> Reading:
     """Nothing wrong is believed; every part is there that ``is_intact`` by its place; what is not as it was is called damaged."""
     reading = read(content)
-    assert set(item.key_and_revision for item in reading.entries) <= set(item.key_and_revision for item in WHOLE.models)
     assert all(item in WHOLE.models for item in reading.entries)
     assert reading.declared.items() <= WHOLE.declared.items()
     assert (reading.unknown, reading.older, reading.foreign) == ({}, (), ())
@@ -150,7 +149,10 @@ def test_a_newer_manifest_is_refused_unless_it_is_damaged() -> None:
     assert read(to_json({"schema": 7, "models": []})).damage is not None
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 5000, b"{", b"[]", b"7", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"name": ' * 50_000, b'{"a":' * 900])
+RUINS = [b"", b"\0" * 5000, b"{", b"[]", b"7", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"name": ' * 50_000, b'{"a":' * 900]
+
+
+@pytest.mark.parametrize("content", RUINS)
 def test_ruins(content: bytes) -> None:
     reading = read(content)
     assert (reading.entries, reading.declared) == ((), {})
