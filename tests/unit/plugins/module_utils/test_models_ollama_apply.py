@@ -232,6 +232,17 @@ def test_a_pull_is_recorded_by_what_the_registry_announced(tmp_path: Path, metho
     assert bench.plan(wanted()).action == "keep"
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_server_is_asked_what_its_model_is(tmp_path: Path, is_there: bool) -> None:
+    shown = {"details": {"format": "gguf", "quantization_level": "Q4_K_M"}, "capabilities": ["tools"]}
+    server = Server({"phi3:mini": FIRST.digest} if is_there else {}, brings=FIRST.digest, shown=shown)
+    bench = Bench(tmp_path, "api", server)
+    bench.apply(bench.plan(wanted()))
+    (entry,) = bench.entries
+    assert (entry.quantization, entry.formats) == ("Q4_K_M", ("gguf",))
+    assert entry.capabilities["supports_tools"] == {"value": True, "source": "detected"}
+
+
 @pytest.mark.parametrize("method", ["api", "cli"])
 @pytest.mark.parametrize("was_there", [True, False])
 def test_a_registry_of_ones_own_is_pulled_under_its_name_and_copied(tmp_path: Path, method: str, was_there: bool) -> None:
