@@ -170,8 +170,8 @@ class Entry:
 
     def facts_from(self, source: str) -> dict[str, t.Any]:
         """Values of the capabilities that this source knows, also where a better one overrides it."""
-        found = {name: item["value"] for name, item in self.capabilities.items() if item["source"] == source}
-        found.update((name, values[source]) for name, values in self.overridden.items() if source in values)
+        found = {name: values[source] for name, values in self.overridden.items() if source in values}
+        found.update((name, item["value"]) for name, item in self.capabilities.items() if item.get("source") == source)
         return found
 
     @classmethod
@@ -282,9 +282,10 @@ def _texts(value: t.Any) -> tuple[str, ...]:
 
 
 def _count(value: t.Any) -> int:
-    if not is_integer(value) or value < 0:
+    # Exactly int: to Python, true and false are whole numbers, too. A manifest has three for each file, so this is not spelled longer.
+    if type(value) is not int or value < 0:
         raise ValueError(f"{ascii(value)[:40]} is no count")
-    return int(value)
+    return value
 
 
 def _folder(value: t.Any) -> str:

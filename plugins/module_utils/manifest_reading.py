@@ -75,8 +75,10 @@ def _refuse_newer(data: t.Mapping[str, t.Any]) -> None:
 def _read_sealed(content: bytes, data: dict[str, t.Any], models_dir: str) -> Reading:
     models, listed = _list(data.get("models")), _list(data.get("declared"))
     is_whole = data.get("schema") == SCHEMA and is_head_sealed(data)
-    bad = [item for item in models if not is_sealed(item)]
-    good = [item for item in models if is_sealed(item)]
+    good: list[t.Any] = []
+    bad: list[t.Any] = []
+    for item in models:
+        (good if is_sealed(item) else bad).append(item)
     if not is_whole:
         # The key of a list may be what was damaged; the parts are good wherever they are.
         parts = salvage(content)
