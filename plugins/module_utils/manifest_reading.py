@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from ansible_collections.venom.llm.plugins.module_utils.bounded_json import is_integer, load_json
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
-from ansible_collections.venom.llm.plugins.module_utils.manifest_migration import OlderRecord, migrate
 from ansible_collections.venom.llm.plugins.module_utils.manifest_seal import has_seals, is_head_sealed, is_sealed, salvage, unsealed
+
+if t.TYPE_CHECKING:
+    from ansible_collections.venom.llm.plugins.module_utils.manifest_migration import OlderRecord
 
 SCHEMA = 2
 #: Keys of the head; any other one was added by another version and is kept.
@@ -102,6 +104,8 @@ def _read_sealed(content: bytes, data: dict[str, t.Any], models_dir: str) -> Rea
 
 
 def _read_older(data: dict[str, t.Any], models_dir: str) -> Reading:
+    from ansible_collections.venom.llm.plugins.module_utils.manifest_migration import migrate
+
     # What cannot be written again as JSON in UTF-8 is not kept either.
     json.dumps(data, allow_nan=False, ensure_ascii=False).encode("utf-8")
     found = migrate(data)
@@ -173,5 +177,7 @@ def _name(item: t.Any, key: str = "name") -> str:
 
 def is_confirmed(item: t.Any, entries: t.Sequence[Entry]) -> bool:
     """Whether this is an older record of a model that is recorded by now, so that it has nothing left to say."""
+    from ansible_collections.venom.llm.plugins.module_utils.manifest_migration import migrate
+
     keys = {entry.ref.key for entry in entries}
     return any(record.ref.key in keys for record in migrate({"models": [item]}).older)
