@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
-from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import SOURCES, Entry
+from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
 from ansible_collections.venom.llm.plugins.module_utils.manifest_facts import with_facts
 from ansible_collections.venom.llm.plugins.module_utils.manifest_reading import Reading, read_manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_seal import is_sealed, seal_of, sealed
@@ -24,6 +24,8 @@ st = pytest.importorskip("hypothesis.strategies")
 WHOLE = sample()
 CONTENT = text_of(WHOLE)
 SPANS = spans(CONTENT)
+#: Spelled out, so that another order in the code is noticed.
+SOURCES = ("declared", "probed", "detected")
 PROFILE = hypothesis.settings(max_examples=150, deadline=None, database=None)
 
 #: What JSON can say, also what Python reads and nobody should write.

@@ -10,11 +10,13 @@ import typing as t
 import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils.capabilities import CAPABILITY_TYPES
-from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import SOURCES, Entry
+from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
 from ansible_collections.venom.llm.plugins.module_utils.manifest_facts import with_facts
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.manifest_samples import MODELS_DIR, entry
 
 ROLE = "supports_system_role"
+#: Spelled out, so that another order in the code is noticed.
+SOURCES = ("declared", "probed", "detected")
 
 
 @pytest.mark.parametrize("present", [subset for size in range(4) for subset in itertools.combinations(SOURCES, size)])
