@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from integration.models_support import FakeContext, install, manifest_params, small_model, tree
 
+from ansible_collections.venom.llm.plugins.module_utils import discovery, manifest_states
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
+from ansible_collections.venom.llm.plugins.module_utils.files import Lock
+from ansible_collections.venom.llm.plugins.module_utils.manifest import Entry, Manifest, change_manifest, manifest_lock
 from ansible_collections.venom.llm.plugins.module_utils.manifest_states import run_manifest
 from ansible_collections.venom.llm.plugins.module_utils.models_info import run_info
 from lab.hub import Hub
@@ -171,6 +173,8 @@ def test_ollama_models_that_somebody_pulled_are_discovered_in_the_store_and_at_t
         known = ollama(tmp_path)["one:mini"]
         assert known.capabilities["max_context_length"] == {"value": 3, "source": "declared"}
         assert known.overridden["max_context_length"] == {"detected": found["one:mini"].capabilities["max_context_length"]["value"]}
+        two = found["two:mini"].replace(alias="short")
+        change_manifest(str(tmp_path / "models"), lambda manifest: manifest.merge(two))
         # Now it can be read: the same models with their files, each byte hashed, and what was declared of them.
         step(tmp_path, True, state="discovered", **stored)
         whole = ollama(tmp_path)
@@ -184,10 +188,37 @@ def test_ollama_models_that_somebody_pulled_are_discovered_in_the_store_and_at_t
         moved = registry.add("library/two", "mini", layers, config)
         pull(registry, server, tmp_path, "two", 7)
         step(tmp_path, True, state="discovered", **stored)
-        assert ollama(tmp_path)["two:mini"].revision == moved
+        assert (ollama(tmp_path)["two:mini"].revision, ollama(tmp_path)["two:mini"].alias) == (moved, "short")
         step(tmp_path, True, name="one:mini", state="absent")
         step(tmp_path, True, state="discovered", **stored)
         assert ollama(tmp_path)["one:mini"].capabilities["max_context_length"]["source"] == "detected"
+
+
+def test_what_others_write_between_the_look_and_the_lock_stays_and_nothing_is_hashed_twice(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, hub, name="a/b")
+    models = str(tmp_path / "models")
+    known = entry(tmp_path)
+    other: Entry = known.replace(name="c/d", files=(), local_path="")
+    (tmp_path / "models" / "manifest.json").unlink()
+    hashed: list[str] = []
+    real = discovery.sha256_of_all
+
+    def count(paths: t.Iterable[str], progress: t.Any) -> dict[str, str | None]:
+        found = list(paths)
+        hashed.extend(found)
+        return real(found, progress)
+
+    def late(models_dir: str, timeout: float) -> Lock:
+        change_manifest(models, lambda manifest: manifest.merge(other))
+        return manifest_lock(models_dir, timeout)
+
+    monkeypatch.setattr(discovery, "sha256_of_all", count)
+    monkeypatch.setattr(manifest_states, "manifest_lock", late)
+    run_manifest(manifest_params(tmp_path, state="discovered"), FakeContext())
+    assert [item.name for item in Manifest.load(models).models] == ["a/b", "c/d"]
+    assert sorted(hashed) == sorted(str(Path(known.local_path) / file.path) for file in known.files)
 
 
 def test_a_record_without_facts_gets_them(tmp_path: Path, hub: Hub) -> None:
