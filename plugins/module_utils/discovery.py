@@ -9,6 +9,7 @@ import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.capabilities import Facts, read_facts
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.facts_record import record_facts
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import (
     SNAPSHOTS_FOLDER,
     Entry,
@@ -81,13 +82,14 @@ def _file_record(root: str, path: str, digests: t.Mapping[int, Digest]) -> FileR
 def describe(entry: Entry, declared: t.Mapping[str, t.Any]) -> Entry:
     """The entry with what its published files and its operator say about it."""
     if entry.provider == "ollama":
-        # Its facts come from the model's config layer when it is installed; here only the operator has something to add.
-        return entry.replace(capabilities=Facts().capabilities(declared))
+        # Its facts come from its config layer when it is installed, and from its GGUF file where that can be read.
+        return record_facts(entry.replace(capabilities=Facts().capabilities(declared)))
     facts: Facts = read_facts(entry.local_path, [record.path for record in entry.files])
-    return entry.replace(
+    described = entry.replace(
         display_name=entry.display_name or entry.name.rpartition("/")[2],
         formats=facts.formats,
         parameters=facts.parameters,
         quantization=facts.quantization,
         capabilities=facts.capabilities(declared),
     )
+    return record_facts(described)
