@@ -179,9 +179,16 @@ def _context(case: _Case) -> int:
 
 def _estimated(case: _Case, platform: str, context: int) -> Estimate | None:
     found = estimate(case.facts, case.settings.workload(context, platform))
-    if found.unknown:
-        case.warnings.append(f"the memory of {case.model} is estimated without {' and '.join(found.unknown)}, which nobody told")
-    return found if case.facts.weight_bytes is not None else None
+    if case.facts.weight_bytes is None:
+        case.warnings.append(f"the memory that {case.model} takes is not known: nobody told the bytes of its weights")
+        return None
+    return found
+
+
+def _tell_unknown(case: _Case, found: Estimate, room: int) -> None:
+    """What is missing from the sum matters where the sum is not small beside the room."""
+    if found.unknown and room / 2 < found.total <= room:
+        case.warnings.append(f"{case.model} takes {gib(found.total)} of {gib(room)} without {' and '.join(found.unknown)}, which nobody told")
 
 
 def _check_devices(case: _Case) -> Estimate | None:
@@ -205,6 +212,7 @@ def _check_devices(case: _Case) -> Estimate | None:
     room = int(min(sizes) * settings.utilization)
     if settings.cache_room is not None:
         found_estimate = _with_room(case, found_estimate, settings.cache_room)
+    _tell_unknown(case, found_estimate, room)
     if found_estimate.total > room:
         _refuse_memory(case, found_estimate, room, f"{host.devices[0].name}: {gib(min(sizes))} x {settings.utilization:g} = {gib(room)}")
     return found_estimate
@@ -221,6 +229,7 @@ def _check_processor(case: _Case) -> Estimate | None:
         return found
     room = host.memory if settings.cache_room is not None else int(host.memory * settings.utilization)
     shown = f"{gib(host.memory)} of memory" + ("" if settings.cache_room is not None else f" x {settings.utilization:g} = {gib(room)}")
+    _tell_unknown(case, found, room)
     if found.total > room:
         _refuse_memory(case, found, room, shown)
     elif host.available is not None and found.total > host.available:
@@ -256,6 +265,7 @@ def _judge_ollama(case: _Case) -> Estimate | None:
         return found
     on_devices = sum(device.memory or 0 for device in host.devices)
     room = host.memory + on_devices
+    _tell_unknown(case, found, room)
     if found.total > room:
         shown = f"{gib(host.memory)} of memory" + (f" and {gib(on_devices)} on GPUs" if on_devices else "")
         _refuse_memory(case, found, room, shown)

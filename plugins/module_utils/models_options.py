@@ -69,6 +69,8 @@ def model_spec() -> Spec:
         **OLLAMA,
         allow_pickle={"type": "bool", "default": False},
         allow_remote_code={"type": "bool", "default": False},
+        cpu={"type": "bool"},
+        fit={"type": "str", "choices": ["refuse", "warn"], "default": "refuse"},
         force={"type": "bool", "default": False},
         operation={"type": "str", "choices": ["run", "start", "poll", "cancel"], "default": "run"},
         operation_id={"type": "str"},
