@@ -51,7 +51,7 @@ class Planner:
                     )
                 seen.add(step.after.key_and_revision)
         limits = Limits(*(self._params[key] for key in ("max_disk_gb", "confirm_above_gb", "confirm_large", "reserve_gib")))
-        return steps, check_limits(manifest, steps, limits, self._host.store)
+        return steps, check_limits(manifest, steps, limits, self._host.store, self._options.config_dir)
 
     def _plan_online(self, request: Request, answer: LocalAnswer, manifest: Manifest) -> Step:
         self._options.report(f"resolving {request.ref}")
