@@ -8,7 +8,9 @@ import os
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.capabilities import Facts, read_facts
+from ansible_collections.venom.llm.plugins.module_utils.discovery_ollama import read_store_layers
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.facts_record import record_facts
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import (
     SNAPSHOTS_FOLDER,
     Entry,
@@ -172,12 +174,10 @@ def describe(entry: Entry, declared: t.Mapping[str, t.Any]) -> Entry:
         parameters=facts.parameters or entry.parameters,
         quantization=facts.quantization or entry.quantization,
     )
-    return with_facts(described, declared, facts.detected)
+    return record_facts(with_facts(described, declared, facts.detected))
 
 
 def _facts_of(entry: Entry) -> Facts | None:
     if entry.provider == "huggingface":
         return read_facts(entry.local_path, [record.path for record in entry.files])
-    from ansible_collections.venom.llm.plugins.module_utils.discovery_ollama import read_store_facts
-
-    return read_store_facts(entry)
+    return read_store_layers(entry)

@@ -10,7 +10,6 @@ import typing as t
 from ansible_collections.venom.llm.plugins.module_utils.bounded_json import is_integer, load_json
 from ansible_collections.venom.llm.plugins.module_utils.capabilities import Facts
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.gguf_header import check_gguf
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry, FileRecord, from_epoch, snapshot_sha256
 from ansible_collections.venom.llm.plugins.module_utils.manifest_facts import with_facts
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef, runtime_for
@@ -24,8 +23,6 @@ if t.TYPE_CHECKING:
 #: Bytes of a small layer (configuration, template, parameters) that are read.
 _SMALL = 1024 * 1024
 _LAYER = "application/vnd.ollama.image."
-#: Parameters of a model's own defaults that are recorded; the names are Ollama's (docs/modelfile.md of Ollama).
-_PARAMETERS = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "num_predict", "num_ctx", "stop", "seed")
 
 
 class Server(t.Protocol):
@@ -44,6 +41,7 @@ class Server(t.Protocol):
 def discover_store(root: str, known: t.Collection[str], hashes: Hashes | None = None) -> tuple[list[Entry], list[str]]:
     """Entries of the models in a store whose keys are not ``known``, and warnings about those that cannot be records.
 
+    They say nothing of what the models can do yet, see ``discovery.describe``.
     With ``hashes`` every byte is hashed first, a layer that models share once; without them the records vouch for nothing.
     A store that this account may not read has no models for it, with a warning. Raises nothing.
     """
@@ -82,7 +80,7 @@ def _stored(root: str, path: str, ref: ModelRef, manifest: OllamaManifest, hashe
             if hashed[os.path.join(root, name)] != digest.hex:
                 raise _damaged(f"{digest} is damaged")
     files = tuple(_file_record(root, name, digest, hashes is not None) for name, (digest, dummy) in contents.items())
-    entry = Entry(
+    return Entry(
         name=str(ref),
         provider=ref.provider,
         runtime=runtime_for(ref),
@@ -95,8 +93,6 @@ def _stored(root: str, path: str, ref: ModelRef, manifest: OllamaManifest, hashe
         sha256=snapshot_sha256(files),
         installed_at=from_epoch(os.stat(os.path.join(root, path)).st_mtime),
     )
-    facts = read_store_facts(entry)
-    return entry if facts is None else _described(entry, facts)
 
 
 def _damaged(found: str) -> VenomError:
@@ -118,8 +114,8 @@ def _described(entry: Entry, facts: Facts) -> Entry:
     return with_facts(described, entry.facts_from("declared"), facts.detected)
 
 
-def read_store_facts(entry: Entry) -> Facts | None:
-    """What the small layers and the header of the weights say of a model in a store; None where its manifest is not to be read."""
+def read_store_layers(entry: Entry) -> Facts | None:
+    """What the small layers of a model in a store say; None where its manifest is not to be read. Its weights say more, see ``ollama_facts``."""
     path = next((record.path for record in entry.files if record.path.startswith("manifests/")), None)
     if path is None or not entry.local_path:
         return None
@@ -138,30 +134,15 @@ def read_store_facts(entry: Entry) -> Facts | None:
         except OSError:
             return b""
 
-    template = read(layers.get("template")).decode("utf-8", "replace")
-    weights = None if "model" not in layers else os.path.join(entry.local_path, "blobs", blob_name(layers["model"]))
-    return _combine(_object(read(manifest.config.digest)), template, _object(read(layers.get("params"))), weights)
-
-
-def _combine(config: dict[str, t.Any], template: str, parameters: dict[str, t.Any], weights: str | None) -> Facts:
-    try:
-        header = check_gguf(weights) if weights else None
-    except (OSError, ValueError):
-        header = None
-    kind, file_type = _word(config, "model_format"), _word(config, "file_type")
-    architecture = (header and header.architecture) or _word(config, "architecture") or _word(config, "model_family")
-    has_template = bool(template) or (header.has_chat_template if header else None)
-    quantization = file_type or (header and header.quantization) or None
+    config, template = _object(read(manifest.config.digest)), read(layers.get("template")).decode("utf-8", "replace")
+    kind, quantization, family = (_word(config, name) for name in ("model_format", "file_type", "model_family"))
     detected: dict[str, t.Any] = {
-        "architectures": [architecture] if architecture else None,
-        "max_context_length": header.context_length if header else None,
+        "architectures": [family] if family else None,
         "quantization": quantization,
-        "has_chat_template": has_template,
+        "has_chat_template": True if template else None,
         "prompt_template": template or None,
-        "generation_parameters": {name: parameters[name] for name in _PARAMETERS if name in parameters} or None,
     }
-    formats = (kind,) if kind else ("gguf",) if header else ()
-    return Facts(formats, header.parameters if header else None, quantization, detected)
+    return Facts((kind,) if kind else (), None, quantization, detected)
 
 
 def facts_of_show(shown: t.Mapping[str, t.Any]) -> Facts:

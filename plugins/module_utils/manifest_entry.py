@@ -143,6 +143,8 @@ class Entry:
     overridden: dict[str, t.Any] = field(default_factory=dict)
     #: Fields that this version does not know, kept as they are.
     unknown: dict[str, t.Any] = field(default_factory=dict)
+    #: What the files say of the model, by name ``{"value": ..., "source": <file>}`` (``model_facts.py``).
+    facts: dict[str, t.Any] = field(default_factory=dict)
 
     @property
     def ref(self) -> ModelRef:
@@ -215,6 +217,7 @@ class Entry:
             size_bytes=sum(record.size for record in files) if files else _count(data.get("size_bytes") or 0),
             files=files,
             sha256=snapshot_sha256(files),
+            facts=dict(data["facts"]) if isinstance(data.get("facts"), dict) else {},
             installed_at=normalise_time(data.get("installed_at")),
             status=status if status in STATUSES else "installed",
             display_name=_text(data.get("display_name")),
@@ -248,6 +251,7 @@ class Entry:
             "include": list(self.include),
             "exclude": list(self.exclude),
             "formats": list(self.formats),
+            "facts": self.facts,
             "parameters": self.parameters,
             "quantization": self.quantization,
             "requires_gpu": self.requires_gpu,
@@ -264,6 +268,7 @@ class Entry:
 
 _FIELDS = frozenset(
     (
+        *("facts",),
         *("name", "provider", "display_name", "runtime", "revision", "requested_revision", "alias", "status", "size_bytes", "size_gb"),
         *("local_path", "sha256", "installed_at", "include", "exclude", "formats", "parameters", "quantization", "requires_gpu"),
         *("capabilities", "overridden", "files", "seal"),

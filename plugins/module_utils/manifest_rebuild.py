@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.venom.llm.plugins.module_utils.discovery import discover, name_of_folder
+from ansible_collections.venom.llm.plugins.module_utils.discovery import describe, discover, name_of_folder
 from ansible_collections.venom.llm.plugins.module_utils.discovery_ollama import discover_store
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
 from ansible_collections.venom.llm.plugins.module_utils.manifest_facts import with_facts
@@ -24,14 +24,16 @@ def rebuild(models_dir: str, path: str, reading: Reading) -> Rebuilt:
     entries, foreign, warnings = _confirm_older(models_dir, reading)
     if reading.damage is None:
         return tuple(entries), foreign, warnings
-    found, problems = discover(models_dir, _known(entries))
+    snapshots, problems = discover(models_dir, _known(entries))
+    found = [with_facts(entry, reading.declared.get(entry.ref.key, {})) for entry in snapshots]
     recorded = {entry.key_and_revision for entry in entries}
     for store in reading.stores:
         if os.path.isdir(os.path.join(store, "manifests")):
             pulled, others = discover_store(store, {entry.ref.key for entry in entries if entry.local_path == store})
-            found += [entry for entry in pulled if entry.key_and_revision not in recorded]
+            lacking = (entry for entry in pulled if entry.key_and_revision not in recorded)
+            found += [describe(entry, reading.declared.get(entry.ref.key, {})) for entry in lacking]
             problems += others
-    entries += [with_facts(entry, reading.declared.get(entry.ref.key, {})) for entry in found]
+    entries += found
     names = {ascii(entry.name) for entry in entries}
     gone = [name for name in dict.fromkeys(reading.lost) if name not in names]
     first = (

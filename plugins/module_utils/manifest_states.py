@@ -136,7 +136,7 @@ def _discovered_ollama(manifest: Manifest, work: Work) -> Manifest:
             # The same tag elsewhere, or what somebody pulled over it: what the operator called it stays.
             manifest = manifest.without(former)
             entry = entry.replace(alias=former.alias, display_name=former.display_name)
-        manifest = manifest.merge(with_facts(entry, manifest.declared.get(entry.ref.key, {})))
+        manifest = manifest.merge(describe(entry, manifest.declared.get(entry.ref.key, {})))
     work.warnings += problems
     try:
         keys = {entry.ref.key for entry in manifest.models if entry.provider == "ollama"}

@@ -247,6 +247,8 @@ def _plan(call: _Call) -> _Planned:
         context.need_backend(params["backend_python"])
     planner = call.planner()
     steps, budget = planner.plan(call.requests, answers, call.manifest)
+    for warning in planner.warnings:
+        context.warn(warning)
     if all(step.action == KEEP for step in steps):
         return _Planned(call.finish(steps))
     if context.check_mode:

@@ -8,6 +8,7 @@ import os
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.calls import running_calls
+from ansible_collections.venom.llm.plugins.module_utils.host import percent
 from ansible_collections.venom.llm.plugins.module_utils.journal import read_operations
 from ansible_collections.venom.llm.plugins.module_utils.lock_holders import read_holders
 from ansible_collections.venom.llm.plugins.module_utils.manifest import SCHEMA, Manifest
@@ -33,7 +34,7 @@ def run_info(params: Params, context: ModuleContext) -> dict[str, t.Any]:
         "locks": read_holders(params["models_dir"]),
     }
     if params["usage"]:
-        result["usage"] = _usage(manifest)
+        result["usage"] = _usage(manifest, params)
     return result
 
 
@@ -55,13 +56,19 @@ def _of_another_size(entry: Entry) -> list[FileRecord]:
     return [record for record in entry.files if entry.local_path and size_of(os.path.join(entry.local_path, record.path)) != record.size]
 
 
-def _usage(manifest: Manifest) -> dict[str, t.Any]:
+def _usage(manifest: Manifest, params: Params) -> dict[str, t.Any]:
+    from ansible_collections.venom.llm.plugins.module_utils.models_usage import distinct_bytes, usage_by_model
     from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import measure_free, measure_usage
 
     used = measure_usage(manifest.models_dir)
+    limit = params.get("max_disk_gb")
     return {
         "used_bytes": used,
         "used_gb": round(used / GB, 3),
         "free_bytes": measure_free(manifest.models_dir),
+        "limit_gb": limit,
+        "limit_used_percent": percent(used, int(limit * GB)) if limit else None,
         "model_count": len(manifest.models),
+        "models_bytes": distinct_bytes(manifest),
+        "by_model": [usage.to_dict() for usage in usage_by_model(manifest, params.get("config_dir"))],
     }

@@ -18,7 +18,7 @@ from ansible_collections.venom.llm.plugins.module_utils.discovery_ollama import 
     discover_served,
     discover_store,
     facts_of_show,
-    read_store_facts,
+    read_store_layers,
 )
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
@@ -30,18 +30,15 @@ from ansible_collections.venom.llm.tests.unit.plugins.module_utils.models_sample
 def test_a_model_in_the_store(tmp_path: Path) -> None:
     model(tmp_path, template=TEMPLATE, params=json.dumps(PARAMETERS).encode())
     ((entry,), warnings) = discover_store(str(tmp_path), (), Hashes())
+    assert (entry.capabilities, entry.formats) == ({}, ())
+    entry = describe(entry, {})
     manifest = (tmp_path / "manifests" / LIBRARY / "phi3" / "mini").read_bytes()
     assert (entry.name, entry.revision, entry.requested_revision) == ("phi3:mini", f"sha256:{hashlib.sha256(manifest).hexdigest()}", "mini")
     assert (entry.local_path, entry.runtime, entry.status, len(entry.files), warnings) == (str(tmp_path), "ollama", "installed", 5, [])
-    assert (entry.formats, entry.quantization, entry.parameters, entry.display_name) == (("gguf",), "Q4_0", 8 + 512, "phi3:mini")
-    assert entry.facts_from("detected") == {
-        "architectures": ["llama"],
-        "max_context_length": 512,
-        "quantization": "Q4_0",
-        "has_chat_template": True,
-        "prompt_template": TEMPLATE.decode(),
-        "generation_parameters": {"temperature": 0.6, "stop": ["</s>"]},
-    }
+    assert (entry.formats, entry.quantization, entry.parameters, entry.display_name) == (("gguf",), "Q4_K_M", 8 + 512, "phi3:mini")
+    detected = entry.facts_from("detected")
+    assert (detected["architectures"], detected["max_context_length"], detected["has_chat_template"]) == (["llama"], 512, True)
+    assert (detected["prompt_template"], detected["generation_parameters"]["temperature"]["default"]) == (TEMPLATE.decode(), 0.6)
     assert entry.is_vouched_for
     assert describe(entry, {}) == entry
 
@@ -94,10 +91,21 @@ def test_without_hashing_nothing_is_vouched_for_until_it_is(tmp_path: Path) -> N
     assert vouch(entry, Hashes()) is None
 
 
+def test_without_readable_weights_the_configuration_is_what_tells(tmp_path: Path) -> None:
+    model(tmp_path, weights=b"no GGUF")
+    entry = describe(discover_store(str(tmp_path), ())[0][0], {})
+    assert (entry.formats, entry.quantization, entry.facts_from("detected")) == (
+        ("gguf",),
+        "Q4_0",
+        {"architectures": ["llama"], "quantization": "Q4_0"},
+    )
+
+
 @pytest.mark.parametrize("config", [b"not json", b"[]", b'{"model_format": 5, "file_type": []}', b"[" * 100_000, b""])
 def test_a_config_that_makes_no_sense_describes_nothing(tmp_path: Path, config: bytes) -> None:
     model(tmp_path, weights=b"no GGUF", config=config)
     ((entry,), dummy) = discover_store(str(tmp_path), ())
+    entry = describe(entry, {})
     assert (entry.formats, entry.quantization, entry.parameters, entry.display_name) == ((), None, None, "phi3:mini")
     assert entry.facts_from("detected") == {}
 
@@ -105,9 +113,10 @@ def test_a_config_that_makes_no_sense_describes_nothing(tmp_path: Path, config: 
 def test_without_its_manifest_or_its_files_a_record_keeps_its_facts(tmp_path: Path) -> None:
     model(tmp_path, template=TEMPLATE)
     ((entry,), dummy) = discover_store(str(tmp_path), ())
+    entry = describe(entry, {})
     (tmp_path / "manifests" / LIBRARY / "phi3" / "mini").unlink()
-    assert read_store_facts(entry) is None and describe(entry, {}) == entry
-    assert read_store_facts(entry.replace(files=(), local_path="")) is None
+    assert read_store_layers(entry) is None and describe(entry, {}) == entry
+    assert read_store_layers(entry.replace(files=(), local_path="")) is None
 
 
 SHOWN: dict[str, t.Any] = {
