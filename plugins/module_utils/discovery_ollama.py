@@ -8,7 +8,7 @@ import os
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.bounded_json import is_integer, load_json
-from ansible_collections.venom.llm.plugins.module_utils.capabilities import Facts
+from ansible_collections.venom.llm.plugins.module_utils.capabilities import Facts, from_ollama
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry, FileRecord, from_epoch, snapshot_sha256
 from ansible_collections.venom.llm.plugins.module_utils.manifest_facts import with_facts
@@ -141,6 +141,8 @@ def read_store_layers(entry: Entry) -> Facts | None:
         "quantization": quantization,
         "has_chat_template": True if template else None,
         "prompt_template": template or None,
+        # As its server would say it, but for what only the server knows.
+        **from_ollama({"template": template, "renderer": config.get("renderer")}).detected(),
     }
     return Facts((kind,) if kind else (), None, quantization, detected)
 
@@ -150,16 +152,13 @@ def facts_of_show(shown: t.Mapping[str, t.Any]) -> Facts:
     details, info = _mapping(shown, "details"), _mapping(shown, "model_info")
     architecture = _word(info, "general.architecture") or _word(details, "family")
     template, kind, quantization = _word(shown, "template"), _word(details, "format"), _word(details, "quantization_level")
-    said = shown.get("capabilities")
-    able = [word for word in said if isinstance(word, str)] if isinstance(said, list) else None
     detected: dict[str, t.Any] = {
         "architectures": [architecture] if architecture else None,
         "max_context_length": _positive(info, f"{architecture}.context_length"),
         "quantization": quantization,
         "has_chat_template": bool(template) if "template" in shown else None,
         "prompt_template": template,
-        "supports_tools": None if able is None else "tools" in able,
-        "supports_thinking": None if able is None else "thinking" in able,
+        **from_ollama(shown).detected(),
     }
     return Facts((kind,) if kind else (), _positive(info, "general.parameter_count"), quantization, detected)
 

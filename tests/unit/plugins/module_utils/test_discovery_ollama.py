@@ -38,6 +38,7 @@ def test_a_model_in_the_store(tmp_path: Path) -> None:
     assert (entry.formats, entry.quantization, entry.parameters, entry.display_name) == (("gguf",), "Q4_K_M", 8 + 512, "phi3:mini")
     detected = entry.facts_from("detected")
     assert (detected["architectures"], detected["max_context_length"], detected["has_chat_template"]) == (["llama"], 512, True)
+    assert (detected["supports_system_role"], detected["system_handling"]) == (True, "separate")
     assert (detected["prompt_template"], detected["generation_parameters"]["temperature"]["default"]) == (TEMPLATE.decode(), 0.6)
     assert entry.is_vouched_for
     assert describe(entry, {}) == entry
@@ -136,6 +137,10 @@ def test_what_a_server_says() -> None:
         "quantization": "Q4_K_M",
         "has_chat_template": True,
         "prompt_template": "{{ .Prompt }}",
+        "supports_system_role": False,
+        "system_handling": "dropped",
+        "allowed_roles": ["user", "assistant"],
+        "requires_alternation": False,
         "supports_tools": True,
         "supports_thinking": False,
     }

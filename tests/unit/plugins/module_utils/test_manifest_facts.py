@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.venom.llm.plugins.module_utils.capabilities import CAPABILITY_TYPES
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
 from ansible_collections.venom.llm.plugins.module_utils.manifest_facts import with_facts
+from ansible_collections.venom.llm.plugins.module_utils.system_role import Correction, corrected
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.manifest_samples import MODELS_DIR, entry
 
 ROLE = "supports_system_role"
@@ -37,6 +38,15 @@ def test_what_was_overridden_is_back_when_the_better_word_is_taken_back() -> Non
     assert with_facts(probed, {}, probed={}).capabilities[ROLE] == {"value": True, "source": "detected"}
     assert with_facts(probed, {}, detected={}, probed={}).capabilities[ROLE] == {"value": None, "source": None}
     assert with_facts(probed, {}).overridden == {ROLE: {"detected": True}}
+
+
+def test_what_a_live_server_was_found_to_do_lies_over_the_files_and_under_the_operator() -> None:
+    known = with_facts(entry(), {"supports_tools": True}, {ROLE: True, "supports_tools": True})
+    found = corrected(known, Correction({ROLE: False, "supports_tools": False}))
+    assert found.capabilities[ROLE] == {"value": False, "source": "probed"}
+    assert found.capabilities["supports_tools"] == {"value": True, "source": "declared"}
+    assert found.overridden == {ROLE: {"detected": True}, "supports_tools": {"probed": False, "detected": True}}
+    assert corrected(found, Correction({ROLE: True})).facts_from("probed") == {ROLE: True, "supports_tools": False}
 
 
 def test_false_is_a_fact_and_null_is_none() -> None:
