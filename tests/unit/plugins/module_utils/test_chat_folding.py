@@ -73,7 +73,8 @@ def test_no_text_is_lost_in_a_thousand_chats() -> None:
     source = random.Random(226)
     for dummy in range(1000):
         said = [
-            {"role": source.choice(["system", "developer", "user", "assistant"]), "content": f"text {number}."} for number in range(source.randrange(9))
+            {"role": source.choice(["system", "developer", "user", "assistant"]), "content": f"text {number}."}
+            for number in range(source.randrange(9))
         ]
         capabilities = {
             "supports_system_role": source.choice([True, False, None]),

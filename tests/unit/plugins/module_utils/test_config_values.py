@@ -8,7 +8,9 @@ from ansible_collections.venom.llm.plugins.module_utils.config_values import fra
 
 
 def test_numbers_and_texts() -> None:
-    config = {"a": True, "b": "1", "c": 0, "d": -1, "e": 10**30, "f": 7, "g": "x" * 500, "h": float("nan"), "i": 0.5, "j": {"k": 1}, "l": ["x", 5, "y"]}
+    config = {
+        "a": True, "b": "1", "c": 0, "d": -1, "e": 10**30, "f": 7, "g": "x" * 500, "h": float("nan"), "i": 0.5, "j": {"k": 1}, "l": ["x", 5, "y"],
+    }  # fmt: skip
     assert number(config, "a", "b", "c", "d", "e", "missing") is None and number(config, "a", "f") == 7
     assert fraction(config, "a", "b", "h") is None and fraction(config, "i") == 0.5
     assert text(config, "f", "missing") is None and len(text(config, "g") or "") == 200

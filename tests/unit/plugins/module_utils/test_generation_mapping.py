@@ -27,9 +27,12 @@ def test_vllm() -> None:
 
 
 def test_ollama() -> None:
-    mapped = map_parameters(dict(NUMBERS, stop=["a", "b"], response_format={"type": "json_object"}, tools=[TOOL], tool_choice="required", think="low"), "ollama")
+    wanted = dict(NUMBERS, stop=["a", "b"], response_format={"type": "json_object"}, tools=[TOOL], tool_choice="required", think="low")
+    mapped = map_parameters(wanted, "ollama")
     assert mapped.body == {
-        "options": {"temperature": 0.2, "num_predict": 20, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "repeat_penalty": 1.1, "seed": 7, "stop": ["a", "b"]},
+        "options": {
+            "temperature": 0.2, "num_predict": 20, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "repeat_penalty": 1.1, "seed": 7, "stop": ["a", "b"],
+        },
         "format": "json", "tools": [TOOL], "think": "low",
     }  # fmt: skip
     assert mapped.warnings == ("tool_choice is left out: Ollama lets the model choose",)
@@ -87,7 +90,7 @@ def test_what_a_model_cannot_do_is_left_out_with_a_warning(server: str) -> None:
 
 
 def test_null_is_not_given_and_none_chooses_no_tool() -> None:
-    assert map_parameters({name: None for name in (*NUMBERS, "stop", "tools", "think")}, "vllm").body == {}
+    assert map_parameters(dict.fromkeys((*NUMBERS, "stop", "tools", "think")), "vllm").body == {}
     assert map_parameters({"tools": [TOOL], "tool_choice": "none"}, "ollama").body == {}
     assert map_parameters({"tools": [TOOL], "tool_choice": "none"}, "vllm").body["tool_choice"] == "none"
     assert map_parameters({"response_format": {"type": "text"}}, "vllm").body == {}

@@ -47,7 +47,8 @@ def test_ollama() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("32k", 32_000), ("32K", 32_768), ("1.5k", 1500), ("7", 7), ("0", None), ("-1", None), ("", None), ("9" * 30, None), (None, None)]
+    ("text", "value"),
+    [("32k", 32_000), ("32K", 32_768), ("1.5k", 1500), ("7", 7), ("0", None), ("-1", None), ("", None), ("9" * 30, None), (None, None)],
 )
 def test_numbers(text: str | None, value: int | None) -> None:
     assert number(text) == value

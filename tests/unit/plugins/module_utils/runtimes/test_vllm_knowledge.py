@@ -11,18 +11,26 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils.runtimes import vllm_knowledge
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.vllm_knowledge import BACKEND, KNOWN, REMOVED, InstalledVllm, find_installed, is_known
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.vllm_knowledge import (
+    BACKEND,
+    KNOWN,
+    REMOVED,
+    InstalledVllm,
+    find_installed,
+    is_known,
+)
 
 
 def test_the_lists_do_not_contradict_each_other() -> None:
-    assert KNOWN & BACKEND == set() and KNOWN & set(REMOVED) == set()
+    assert set() == KNOWN & BACKEND and KNOWN & set(REMOVED) == set()
     assert len(KNOWN) > 250 and all(version.count(".") == 2 for version in REMOVED.values())
 
 
 @pytest.mark.parametrize(
     ("name", "known"),
-    [("LlamaForCausalLM", True), ("Qwen3ForSequenceClassification", True), ("Qwen3Model", True), ("NeverForCausalLM", False), ("Model", False), ("", False)],
-)
+    [("LlamaForCausalLM", True), ("Qwen3ForSequenceClassification", True), ("Qwen3Model", True), ("NeverForCausalLM", False), ("Model", False),
+     ("", False)],
+)  # fmt: skip
 def test_pooling_models_are_made_of_others(name: str, known: bool) -> None:
     assert is_known(name) is known
 
