@@ -4,6 +4,7 @@
 """Does a model fit this host: what is known of the model beside what the host has, before a download and before an activation."""
 from __future__ import annotations
 
+import glob
 import os
 import typing as t
 
@@ -61,15 +62,31 @@ def look(runtime: str, variables: t.Mapping[str, str], cpu: bool | None) -> Host
         cpu = True
     if cpu is None and devices:
         cpu = False
+    total = None if memory is None else memory.total
+    if runtime == "vllm" and cpu and total is not None:
+        total = min(total, _node_memory() or total)
     version = installed.version if installed else _ollama_version(variables) if runtime == "ollama" else None
     return Host(
         devices=devices if runtime == "ollama" or not cpu else (),
-        memory=None if memory is None else memory.total,
+        memory=total,
         available=None if memory is None else memory.available,
         version=version,
         cpu=cpu,
         has_gguf_plugin=installed is not None and installed.has_gguf,
     )
+
+
+def _node_memory(root: str = "/sys/devices/system/node") -> int | None:
+    """Bytes of the largest memory node: vLLM on a processor uses one of them (``utils/cpu_resource_utils.py``, 0.32)."""
+    sizes: list[int] = []
+    for path in glob.glob(os.path.join(root, "node*", "meminfo")):
+        try:
+            with open(path, encoding="ascii") as stream:
+                # Node 0 MemTotal:       97421888 kB
+                sizes += [int(words[3]) * 1024 for words in map(str.split, stream) if words[2:3] == ["MemTotal:"]]
+        except (OSError, ValueError, IndexError):
+            continue
+    return max(sizes) if sizes else None
 
 
 def _visible(found: t.Sequence[gpus.Gpu], variables: t.Mapping[str, str]) -> t.Sequence[gpus.Gpu]:

@@ -28,9 +28,11 @@ DTYPE_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2,
 #: Tokens that vLLM works on in one step and requests that it samples for, unless told otherwise (``engine/arg_utils.py``).
 BATCHED_TOKENS = 2048
 MAX_SEQUENCES = {"cuda": 256, "cpu": 128}
-#: Bytes that the server takes beside the model. CUDA context and captured graphs as logs of vLLM show them; a vLLM on a processor as
-#: measured by tests/integration/test_memory_estimate.py; llama.cpp's compute buffers.
-OVERHEAD = {"cuda": int(0.9 * GIB), "cpu": int(1.0 * GIB), "ollama": int(0.5 * GIB)}
+#: Bytes of a worker of vLLM on a processor before it has a model, as it reports them itself (measured with 0.32).
+WORKER_OVERHEAD = int(0.6 * GIB)
+#: Bytes that the server takes beside the model. CUDA context and captured graphs as logs of vLLM show them; on a processor the worker, and
+#: the programs around it; llama.cpp's compute buffers.
+OVERHEAD = {"cuda": int(0.9 * GIB), "cpu": WORKER_OVERHEAD + int(0.9 * GIB), "ollama": int(0.5 * GIB)}
 #: vLLM keeps cache in blocks of so many tokens.
 BLOCK = {"cuda": 16, "cpu": 128, "ollama": 1}
 
