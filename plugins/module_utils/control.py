@@ -6,11 +6,22 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import time
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from ansible_collections.venom.llm.plugins.module_utils import activation, activation_names, activation_trial, drift, files, gpus, host, status
+from ansible_collections.venom.llm.plugins.module_utils import (
+    activation,
+    activation_names,
+    activation_trial,
+    drift,
+    files,
+    fit,
+    gpus,
+    host,
+    status,
+)
 from ansible_collections.venom.llm.plugins.module_utils.activation_server import Limits
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import utc_now
@@ -76,6 +87,11 @@ def plan_active(site: Site, request: Request, seen: Observation) -> Plan:
     left, seen = leftovers(site, request, seen, target)
     restart = restart_reasons(seen, wanted, request.health_timeout or auto_timeout(size)) + version_reasons(site, request)
     beside = beside_reasons(site, request)
+    warnings: list[str] = []
+    if restart:
+        # What serves already fits; what is about to be loaded may not.
+        config_dir = os.path.dirname(site.record_path)
+        warnings += fit.check_activation(site.models_dir, config_dir, site.runtime.name, target.model, target.revision)
     commit = [] if target.is_same_model(seen.committed) else ["the record names another model, or none"]
     if seen.trial is not None and not left:
         commit.append("its activation was cut off before the commit")
@@ -90,7 +106,7 @@ def plan_active(site: Site, request: Request, seen: Observation) -> Plan:
     else:
         core = ("prove",) if seen.served is None or left or rivals else ()
     reasons = (*left, *_said(rivals, site), *restart, *beside, *commit)
-    return _plan(site, seen, bool(reasons), _before(left, rivals, core), reasons, target, request, (), size)
+    return _plan(site, seen, bool(reasons), _before(left, rivals, core), reasons, target, request, tuple(warnings), size)
 
 
 def plan_started(site: Site, request: Request, seen: Observation) -> Plan:
