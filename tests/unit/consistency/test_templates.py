@@ -25,13 +25,13 @@ HOSTILE = [
 def render(template: str, **overrides: t.Any) -> str:
     """A shared template with the defaults of the roles and these overrides."""
     variables: dict[str, t.Any] = {"_venom_resolved_supervisor": "systemd"}
-    for role in ("host", "vllm"):
+    for role in ("host", "vllm", "ollama"):
         for part in ("defaults", "vars"):
             content = yaml.safe_load((ROOT / "roles" / role / part / "main.yml").read_text(encoding="utf-8"))
             variables.update({name: value for name, value in content.items() if name not in variables})
     text = (ROOT / "templates" / template).read_text(encoding="utf-8")
     # Operators' values are data: what looks like a template in them stays as it is.
-    return str(templating.render(text, {**templating.trusted(variables), **overrides}, escape_backslashes=False))
+    return str(templating.render(text, {**templating.trusted(variables), **overrides}, [str(ROOT / "templates")], escape_backslashes=False))
 
 
 def unit_lines(**overrides: t.Any) -> list[str]:
@@ -126,6 +126,8 @@ def test_unit_opened_to_a_network_says_what_it_gave_up() -> None:
     assert "was given up" in text
 
 
-def test_log_rotation_keeps_the_open_file() -> None:
-    text = render("logrotate.j2")
-    assert "copytruncate" in text and "maxsize 100M" in text and "su venom venom" in text
+@pytest.mark.parametrize("runtime", ["vllm", "ollama"])
+def test_log_rotation_keeps_the_open_file(runtime: str) -> None:
+    text = render("logrotate.j2", **{f"venom_{runtime}_log_keep": "3", "_venom_rotated": templating.trusted(f"{{{{ _venom_{runtime}_rotated }}}}")})
+    assert f"/var/log/venom/{runtime}.log {{" in text
+    assert "copytruncate" in text and "maxsize 100M" in text and "su venom venom" in text and "rotate 3" in text
