@@ -24,7 +24,7 @@ _DURATIONS = ("OLLAMA_KEEP_ALIVE", "OLLAMA_LOAD_TIMEOUT")
 #: What every supported version shows; one of these that is asked for and not shown is unknown to the server.
 _ALWAYS_SHOWN = (
     "OLLAMA_CONTEXT_LENGTH", "OLLAMA_FLASH_ATTENTION", "OLLAMA_HOST", "OLLAMA_KEEP_ALIVE", "OLLAMA_KV_CACHE_TYPE", "OLLAMA_LOAD_TIMEOUT",
-    "OLLAMA_MAX_QUEUE", "OLLAMA_MODELS", "OLLAMA_NO_CLOUD", "OLLAMA_NUM_PARALLEL",
+    "OLLAMA_MAX_QUEUE", "OLLAMA_MODELS", "OLLAMA_NUM_PARALLEL",
 )  # fmt: skip
 #: Shown in other words than it is set.
 _NOT_COMPARED = ("OLLAMA_DEBUG",)

@@ -123,9 +123,9 @@ def test_an_origin_that_is_missing() -> None:
 
 
 def test_a_variable_that_an_old_server_does_not_know() -> None:
-    shown = effective(OLLAMA_NO_CLOUD="1")
-    del shown["OLLAMA_NO_CLOUD"]
-    assert ollama_config.differences({"OLLAMA_NO_CLOUD": "1"}, shown) == (Difference("OLLAMA_NO_CLOUD", "1", None),)
+    shown = effective(OLLAMA_KV_CACHE_TYPE="q8_0")
+    del shown["OLLAMA_KV_CACHE_TYPE"]
+    assert ollama_config.differences({"OLLAMA_KV_CACHE_TYPE": "q8_0"}, shown) == (Difference("OLLAMA_KV_CACHE_TYPE", "q8_0", None),)
 
 
 def line(value: str) -> str:
