@@ -22,6 +22,8 @@ FOREIGN_PROGRAMS = ("/usr/local/bin/ollama", "/usr/bin/ollama", "/snap/bin/ollam
 #: The home of the account that the install script makes, and the data of the snap, each with its models.
 FOREIGN_STORES = ("/usr/share/ollama/.ollama/models", "/var/snap/ollama/common/models")
 _GROUPS = ("render", "video")
+#: How the names of the role's markers begin.
+MARKER = ".venom-"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def describe(params: t.Mapping[str, t.Any], run: Run = run_command, root: str = 
             "amd": os.path.exists(_below(root, "/dev/kfd")),
         },
         "groups": [name for name in _GROUPS if _has_group(name)],
+        "releases": find_releases(params["folder"]),
         "settings": compare(params["config_dir"], params["log_dir"]),
     }
 
@@ -88,6 +91,15 @@ def _models_of(environment: str) -> str | None:
         return None
     values = (word.partition("=")[2] for word in words if word.startswith("OLLAMA_MODELS="))
     return next(iter(values), None)
+
+
+def find_releases(folder: str) -> dict[str, t.Any]:
+    """The version that ``current`` points to, None without it, and each version with the markers in it that say that it is whole."""
+    link = os.path.join(folder, "current")
+    versions = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    folders = [name for name in versions if os.path.isdir(os.path.join(folder, name)) and not os.path.islink(os.path.join(folder, name))]
+    markers = (f"{name}/{marker}" for name in folders for marker in sorted(os.listdir(os.path.join(folder, name))) if marker.startswith(MARKER))
+    return {"current": os.readlink(link) if os.path.islink(link) else None, "complete": list(markers)}
 
 
 def compare(config_dir: str, log_dir: str) -> dict[str, t.Any]:

@@ -10,7 +10,7 @@ module: venom_ollama_info
 short_description: Tell what a host has of Ollama, and whether its settings are in effect
 version_added: 0.1.0
 description:
-  - Finds servers, programs and models of Ollama that were installed by its own script or as a snap, and the devices it could use.
+  - Finds releases of Ollama, servers, programs and models that were installed by its own script or as a snap, and the devices it could use.
   - Compares the settings of C(ollama.env) with those that the running server wrote to its log when it started. The server takes
     many a wrong value for its default without a word.
 author:
@@ -18,6 +18,12 @@ author:
 extends_documentation_fragment:
   - venom.llm.attributes.info_module
 options:
+  folder:
+    description:
+      - Folder on the managed host with a folder for each release and the link C(current).
+    type: path
+    default: /opt/venom/ollama
+    version_added: 0.1.0
   config_dir:
     description:
       - Folder of C(ollama.env) on the managed host.
@@ -79,6 +85,18 @@ groups:
   returned: success
   type: list
   elements: str
+releases:
+  description: Releases of this collection.
+  returned: success
+  type: dict
+  contains:
+    current:
+      description: The version that the link points to, null without it.
+      type: str
+    complete:
+      description: Those that were unpacked whole, each as the version, a slash and its marker.
+      type: list
+      elements: str
 settings:
   description: What was asked for and what is in effect.
   returned: success
@@ -101,6 +119,7 @@ import typing as t
 from ansible_collections.venom.llm.plugins.module_utils import module, ollama_setup
 
 OPTIONS: dict[str, t.Any] = {
+    "folder": {"type": "path", "default": "/opt/venom/ollama"},
     "config_dir": {"type": "path", "default": "/etc/venom"},
     "log_dir": {"type": "path", "default": "/var/log/venom"},
 }

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from installs import wait_for
 from operators import Operator, Run
 
 from lab.hosts import Lab
@@ -35,7 +34,8 @@ OLD, NEW = "0.16.3", "0.17.0"
 #: Where a host has the archive of the newer release.
 ON_HOST = "/srv/ollama.tar.zst"
 TINY = "tiny:mini"
-ROLE = ("--tags", "ollama")
+ROLE, SERVE = ("--tags", "ollama", "--limit", HOST), ("--tags", "ollama,activate", "--limit", HOST)
+SERVED, STOPPED = "Serve the model, and prove it", "Stop the servers"
 _ASK = "import sys,urllib.request as u;print(u.urlopen(u.Request(sys.argv[1],sys.argv[2].encode() or None),timeout=30).read().decode())"
 _NOISE = re.compile(r"^/(root/\.ansible|tmp|var/tmp|var/log|var/lib/(systemd|dbus)|run|proc|sys|dev|etc/machine-id|etc/\.pwd\.lock)")
 _FAKE_VLLM = """\
@@ -74,12 +74,6 @@ class Place:
         url = f"http://127.0.0.1:11434{path}"
         answer: dict[str, t.Any] = json.loads(self.lab.run(self.host, ["python3", "-c", _ASK, url, json.dumps(body) if body else ""]).stdout)
         return answer
-
-    def start(self, verb: str = "start") -> None:
-        """Start or restart the server as the activation does, and wait until it answers."""
-        self.sh(f"systemctl {verb} {UNIT}")
-        probe = ["python3", "-c", _ASK, "http://127.0.0.1:11434/api/version", ""]
-        wait_for(lambda: self.lab.run(self.host, probe, check=False).returncode == 0)
 
     def version(self) -> str:
         """What the running server calls itself."""
@@ -150,6 +144,7 @@ def operator(lab: Lab, registry: Registry, releases: dict[str, tuple[Path, str]]
         "venom_profile": "light",
         "venom_wheels_dir": "/srv/wheels",
         "venom_models": [{"name": TINY}],
+        "venom_active": {"ollama": TINY},
         "venom_models_reserve_gib": 0,
         "venom_models_allowed_hosts": [str(registry.cdn_url).rpartition("//")[2]],
         "venom_ollama_registry": registry.url,
@@ -174,7 +169,7 @@ def test_a_bare_host_gets_what_the_check_announced_and_then_nothing(place: Place
     announced = operator.play("site", "--check", "--diff", "--limit", HOST)
     assert {path for path, facts in place.tree("/").items() if before.get(path) != facts} == set()
     run = operator.play("site", "--limit", HOST)
-    assert run.changed() == announced.changed() and "Verify and unpack the archive" in only(run)
+    assert run.changed() == announced.changed() and {"Verify and unpack the archive", SERVED} <= set(only(run))
     assert operator.play("site", "--limit", HOST).changed() == []
     assert operator.play("site", "--check", "--limit", HOST).changed() == []
     assert place.sh("readlink /opt/venom/ollama/current") == OLD
@@ -183,9 +178,7 @@ def test_a_bare_host_gets_what_the_check_announced_and_then_nothing(place: Place
 
 
 def test_it_serves_hardened(place: Place) -> None:
-    place.sh(f"systemctl enable {UNIT}")
-    place.start()
-    assert place.version() == OLD
+    assert place.unit(UNIT) == ("active", "enabled") and place.version() == OLD
     assert place.says(TINY).strip() and [model["name"] for model in place.ask("/api/ps")["models"]] == [TINY]
     place.sh(f"systemd-analyze security --no-pager --threshold=14 {UNIT}")
     pid = place.sh(f"systemctl show -p MainPID --value {UNIT}")
@@ -206,37 +199,30 @@ def test_tuning_reaches_the_server_and_an_operators_drop_in_stays(place: Place, 
     assert place.settings()["OLLAMA_CONTEXT_LENGTH"] == "32768" and place.settings()["OLLAMA_KEEP_ALIVE"] == "30m0s"
     place.sh(f"mkdir -p /etc/systemd/system/{UNIT}.d && printf '[Service]\\nLimitNOFILE=4321\\n' > /etc/systemd/system/{UNIT}.d/mine.conf")
     tuned = {"venom_ollama_tuning_profile": "low-vram-8-12gb", "venom_ollama_keep_alive": "5m", "venom_ollama_environment": {"OLLAMA_NOPRUNE": True}}
-    refused = operator.play("site", *ROLE, "--limit", HOST, expect=2, **tuned)
+    refused = operator.play("site", *ROLE, expect=2, **tuned)
     assert only(refused) == ["Write the settings of the server"]
     assert "settings_not_applied" in refused.output and "OLLAMA_KEEP_ALIVE=5m" in refused.output and "OLLAMA_CONTEXT_LENGTH=16384" in refused.output
     place.sh("systemctl daemon-reload")
-    place.start("restart")
-    assert operator.play("site", *ROLE, "--limit", HOST, **tuned).changed() == []
+    assert only(operator.play("site", *SERVE, **tuned)) == [SERVED]
     found = place.settings()
     assert (found["OLLAMA_CONTEXT_LENGTH"], found["OLLAMA_KEEP_ALIVE"], found["OLLAMA_KV_CACHE_TYPE"]) == ("16384", "5m0s", "q4_0")
     assert (found["OLLAMA_NOPRUNE"], found["OLLAMA_NO_CLOUD"], found["OLLAMA_LOAD_TIMEOUT"]) == ("true", "true", "10m0s")
     assert place.sh(f"systemctl show -p LimitNOFILE --value {UNIT}") == "4321"
 
 
-def test_an_upgrade_and_a_downgrade_leave_the_models(
-    place: Place, operator: Operator, releases: dict[str, tuple[Path, str]]
-) -> None:
+def test_an_upgrade_and_a_downgrade_leave_the_models(place: Place, operator: Operator, releases: dict[str, tuple[Path, str]]) -> None:
     put(place, releases[NEW][0], ON_HOST)
-    wrong = operator.play("site", "--limit", HOST, expect=2, **dict(release(releases, NEW), venom_ollama_archive_sha256="0" * 64))
-    assert "digest_mismatch" in wrong.output and wrong.changed() == []
-    # Without the tuning of the chapter before.
-    assert "settings_not_applied" in operator.play("site", *ROLE, "--limit", HOST, expect=2).output
-    place.start("restart")
     before, files = place.kept(), place.tree("/opt/venom", "/etc/venom")
-    run = operator.play("site", *ROLE, "--limit", HOST, **release(releases, NEW, ON_HOST))
-    assert only(run) == ["Verify and unpack the archive", "Point to the wanted version"]
-    place.start("restart")
-    assert place.version() == NEW and place.kept() == before
-    run = operator.play("site", *ROLE, "--limit", HOST)
-    assert only(run) == ["Point to the wanted version"]
-    place.start("restart")
+    wrong = dict(release(releases, NEW), venom_ollama_archive_sha256="0" * 64)
+    refused = operator.play("site", "--limit", HOST, expect=2, **wrong)
+    assert "digest_mismatch" in refused.output and refused.changed() == [] and place.tree("/opt/venom", "/etc/venom") == files
+    # The tuning of the chapter before goes as well.
+    run = operator.play("site", *SERVE, **release(releases, NEW, ON_HOST))
+    assert only(run) == ["Verify and unpack the archive", "Write the settings of the server", SERVED]
+    assert place.version() == NEW and place.sh("readlink /opt/venom/ollama/current") == NEW
+    assert only(operator.play("site", *SERVE)) == [SERVED]
     assert place.version() == OLD and place.kept() == before and place.says(TINY).strip()
-    assert {path for path in files if path.startswith("/opt/venom/ollama/0")} <= set(place.tree("/opt/venom"))
+    assert place.sh("ls /opt/venom/ollama").split() == [OLD, NEW, "current"]
     assert place.sh(f"ls -A {ON_HOST}"), "an archive on the host belongs to its operator"
 
 
@@ -244,23 +230,23 @@ def test_profiles_both_ways(place: Place, operator: Operator) -> None:
     place.lab.run(HOST, ["tee", f"/etc/systemd/system/{VLLM}"], stdin=_FAKE_VLLM)
     place.sh(f"systemctl daemon-reload; systemctl enable --now {VLLM}")
     before = place.kept()
-    runtimes = ("--tags", "vllm,ollama", "--limit", HOST)
-    assert operator.play("site", *ROLE, "--limit", HOST, venom_profile="full").changed() == []
+    assert operator.play("site", *SERVE, venom_profile="full").changed() == []
     assert place.unit(VLLM) == ("active", "enabled")
 
-    assert only(operator.play("site", *runtimes)) == ["Stop the server"]
+    assert only(operator.play("site", "--tags", "vllm,ollama,activate", "--limit", HOST)) == [STOPPED]
     assert place.unit(VLLM) == ("inactive", "disabled") and place.unit(UNIT) == ("active", "enabled")
 
-    refused = operator.play("site", "--limit", HOST, expect=2, venom_profile="llm_off")
+    refused = operator.play("site", "--limit", HOST, expect=2, venom_profile="llm_off", venom_active={})
     assert "profile_excludes_runtime" in refused.output and "venom_models" in refused.output and refused.changed() == []
-    off = {"venom_profile": "llm_off", "venom_models": []}
-    assert only(operator.play("site", "--limit", HOST, **off)) == ["Stop and disable the server"]
+    refused = operator.play("site", "--limit", HOST, expect=2, venom_profile="llm_off", venom_models=[])
+    assert "profile_excludes_runtime" in refused.output and "venom_active" in refused.output and refused.changed() == []
+    off = {"venom_profile": "llm_off", "venom_models": [], "venom_active": {}}
+    assert only(operator.play("site", "--limit", HOST, **off)) == [STOPPED]
     assert operator.play("site", "--limit", HOST, **off).changed() == []
-    assert place.unit(UNIT) == ("inactive", "disabled") and place.sh("pgrep -f llama-server", check=False) == ""
+    assert place.unit(UNIT) == ("inactive", "disabled") and place.sh("pgrep -x llama-server", check=False) == ""
 
-    assert operator.play("site", *ROLE, "--limit", HOST, venom_profile="full").changed() == []
-    place.start()
-    assert place.says(TINY).strip() and place.kept() == before
+    assert only(operator.play("site", *SERVE, venom_profile="full")) == [SERVED]
+    assert place.unit(UNIT) == ("active", "enabled") and place.says(TINY).strip() and place.kept() == before
 
 
 def test_another_installation_is_refused_or_adopted(place: Place, operator: Operator) -> None:
@@ -273,10 +259,9 @@ def test_another_installation_is_refused_or_adopted(place: Place, operator: Oper
     for word in ("duplicate_server", "ollama.service", "/usr/local/bin/ollama", "/usr/share/ollama/.ollama/models", "venom_ollama_adopt"):
         assert word in refused.output, word
     assert place.unit("ollama.service") == ("active", "enabled")
-    run = operator.play("site", *ROLE, "--limit", HOST, venom_ollama_adopt=True)
-    assert only(run) == ["Stop and disable the other server"]
+    assert only(operator.play("site", *ROLE, venom_ollama_adopt=True)) == ["Stop and disable the other server"]
     assert place.unit("ollama.service") == ("inactive", "disabled") and place.tree("/usr/share/ollama", "/usr/local/bin") == vendor
-    assert operator.play("site", *ROLE, "--limit", HOST).changed() == [], "what was adopted is no rival any more"
+    assert operator.play("site", *SERVE).changed() == [], "what was adopted is no rival any more"
 
 
 def test_removal_leaves_models_until_it_is_told(place: Place, operator: Operator) -> None:
@@ -295,12 +280,12 @@ def test_removal_leaves_models_until_it_is_told(place: Place, operator: Operator
 def test_debian_13(lab: Lab, operator: Operator, releases: dict[str, tuple[Path, str]]) -> None:
     place = Place(lab, OTHER)
     put(place, releases[NEW][0], ON_HOST)
-    wanted = release(releases, NEW, ON_HOST)
-    operator.play("site", "--tags", "host,ollama", "--limit", OTHER, **wanted)
-    place.start()
+    wanted = {**release(releases, NEW, ON_HOST), "venom_models": [], "venom_active": {}}
+    # Without a model: the profile light runs Ollama all the same.
+    operator.play("site", "--tags", "host,ollama,activate", "--limit", OTHER, **wanted)
     assert place.version() == NEW
     place.sh(f"systemd-analyze security --no-pager --threshold=14 {UNIT}")
-    assert operator.play("site", "--tags", "host,ollama", "--limit", OTHER, **wanted).changed() == []
+    assert operator.play("site", "--tags", "host,ollama,activate", "--limit", OTHER, **wanted).changed() == []
     everything = {"venom_remove_all": True, "venom_remove_models": True, "venom_remove_confirm": "remove everything"}
     operator.play("remove", "--limit", OTHER, **everything)
     assert place.unit(UNIT)[0] == "inactive" and place.sh(f"ls -d {STORE} /opt/venom {ON_HOST}", check=False) == ON_HOST

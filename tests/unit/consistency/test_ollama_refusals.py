@@ -38,7 +38,7 @@ def variables() -> dict[str, t.Any]:
     return {
         **templating.trusted(found),
         "_venom_observed": {"python": {"machine": "x86_64"}},
-        "_venom_ollama_seen": {"foreign": [], "devices": {"nvidia": False, "amd": False}, "groups": []},
+        "_venom_ollama_seen": {"foreign": [], "devices": {"nvidia": False, "amd": False}, "groups": [], "releases": {}},
     }
 
 

@@ -130,6 +130,16 @@ def test_a_host_without_the_role(tmp_path: Path) -> None:
     assert ollama_setup.compare(str(tmp_path), str(tmp_path)) == {"wanted": {}, "effective": None, "differences": []}
 
 
+def test_releases_are_those_with_a_marker(tmp_path: Path) -> None:
+    assert ollama_setup.find_releases(str(tmp_path / "none")) == {"current": None, "complete": []}
+    for name in ("0.16.3", "0.17.0"):
+        (tmp_path / name / "bin").mkdir(parents=True)
+    (tmp_path / "0.17.0" / ".venom-0123").touch()
+    (tmp_path / ".lock").touch()
+    (tmp_path / "current").symlink_to("0.17.0")
+    assert ollama_setup.find_releases(str(tmp_path)) == {"current": "0.17.0", "complete": ["0.17.0/.venom-0123"]}
+
+
 @pytest.mark.parametrize(
     ("path", "wanted"),
     [
@@ -139,6 +149,6 @@ def test_a_host_without_the_role(tmp_path: Path) -> None:
     ],
 )
 def test_devices(tmp_path: Path, path: str, wanted: dict[str, bool]) -> None:
-    given = {"config_dir": str(tmp_path), "log_dir": str(tmp_path)}
+    given = {"folder": str(tmp_path / "none"), "config_dir": str(tmp_path), "log_dir": str(tmp_path)}
     found = ollama_setup.describe(given, systemctl(), root_with(tmp_path, path))
     assert found["devices"] == wanted and set(found["groups"]) <= {"render", "video"} and found["foreign"] == []
