@@ -9,9 +9,14 @@ packed as Ollama packs its own. No vLLM is installed: where one has to be there,
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
+import os
 import re
+import shutil
 import subprocess
+import threading
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,13 +202,16 @@ def test_it_serves_hardened(place: Place) -> None:
 
 def test_tuning_reaches_the_server_and_an_operators_drop_in_stays(place: Place, operator: Operator) -> None:
     assert place.settings()["OLLAMA_CONTEXT_LENGTH"] == "32768" and place.settings()["OLLAMA_KEEP_ALIVE"] == "30m0s"
-    place.sh(f"mkdir -p /etc/systemd/system/{UNIT}.d && printf '[Service]\\nLimitNOFILE=4321\\n' > /etc/systemd/system/{UNIT}.d/mine.conf")
+    drop_in = f"/etc/systemd/system/{UNIT}.d/mine.conf"
+    place.sh(f"mkdir {Path(drop_in).parent} && printf '[Service]\\nLimitNOFILE=4321\\nEnvironmentFile=/etc/mine.env\\n' > {drop_in}")
+    place.sh("echo OLLAMA_KEEP_ALIVE=7m > /etc/mine.env; systemctl daemon-reload")
     tuned = {"venom_ollama_tuning_profile": "low-vram-8-12gb", "venom_ollama_keep_alive": "5m", "venom_ollama_environment": {"OLLAMA_NOPRUNE": True}}
-    refused = operator.play("site", *ROLE, expect=2, **tuned)
-    assert only(refused) == ["Write the settings of the server"]
-    assert "settings_not_applied" in refused.output and "OLLAMA_KEEP_ALIVE=5m" in refused.output and "OLLAMA_CONTEXT_LENGTH=16384" in refused.output
-    place.sh("systemctl daemon-reload")
-    assert only(operator.play("site", *SERVE, **tuned)) == [SERVED]
+    refused = operator.play("site", *SERVE, expect=2, **tuned)
+    assert only(refused) == ["Write the settings of the server", SERVED]
+    assert "settings_not_applied" in refused.output and "OLLAMA_KEEP_ALIVE=5m (in effect: 7m0s)" in refused.output
+    assert "OLLAMA_CONTEXT_LENGTH=" not in refused.output, "that one has arrived"
+    place.sh(f"sed -i /EnvironmentFile/d {drop_in}; rm /etc/mine.env; systemctl daemon-reload; systemctl restart {UNIT}")
+    operator.play("site", *SERVE, **tuned)
     found = place.settings()
     assert (found["OLLAMA_CONTEXT_LENGTH"], found["OLLAMA_KEEP_ALIVE"], found["OLLAMA_KV_CACHE_TYPE"]) == ("16384", "5m0s", "q4_0")
     assert (found["OLLAMA_NOPRUNE"], found["OLLAMA_NO_CLOUD"], found["OLLAMA_LOAD_TIMEOUT"]) == ("true", "true", "10m0s")
@@ -277,16 +285,27 @@ def test_removal_leaves_models_until_it_is_told(place: Place, operator: Operator
     assert operator.play("remove", "--limit", HOST, venom_remove_models=True, **everything).changed() == []
 
 
-def test_debian_13(lab: Lab, operator: Operator, releases: dict[str, tuple[Path, str]]) -> None:
-    place = Place(lab, OTHER)
-    put(place, releases[NEW][0], ON_HOST)
-    wanted = {**release(releases, NEW, ON_HOST), "venom_models": [], "venom_active": {}}
-    # Without a model: the profile light runs Ollama all the same.
-    operator.play("site", "--tags", "host,ollama,activate", "--limit", OTHER, **wanted)
-    assert place.version() == NEW
+def test_debian_13_fetches_the_release_itself(lab: Lab, operator: Operator, releases: dict[str, tuple[Path, str]], tmp_path: Path) -> None:
+    place, digest = Place(lab, OTHER), releases[NEW][1]
+    (tmp_path / f"v{NEW}").mkdir()
+    shutil.copy(releases[NEW][0], tmp_path / f"v{NEW}/ollama-linux-{'arm64' if os.uname().machine == 'aarch64' else 'amd64'}.tar.zst")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer((str(lab.settings.network.ip), 0), handler) as mirror:
+        threading.Thread(target=mirror.serve_forever, daemon=True).start()
+        wanted = {
+            "venom_ollama_version": NEW,
+            "venom_ollama_archive": "",
+            "venom_ollama_archive_url": f"http://hub:{mirror.server_port}/v{{version}}/ollama-linux-{{arch}}.tar.zst",
+            "venom_ollama_archive_sha256": digest,
+            "venom_models": [],
+            "venom_active": {},
+        }
+        part = ("--tags", "host,ollama,activate", "--limit", OTHER)
+        # Without a model: the profile light runs Ollama all the same.
+        operator.play("site", *part, **wanted)
+        mirror.shutdown()
+    assert place.version() == NEW and place.sh("ls -A /opt/venom").split() == ["backend", "ollama"]
     place.sh(f"systemd-analyze security --no-pager --threshold=14 {UNIT}")
-    assert operator.play("site", "--tags", "host,ollama,activate", "--limit", OTHER, **wanted).changed() == []
-    everything = {"venom_remove_all": True, "venom_remove_models": True, "venom_remove_confirm": "remove everything"}
-    operator.play("remove", "--limit", OTHER, **everything)
-    assert place.unit(UNIT)[0] == "inactive" and place.sh(f"ls -d {STORE} /opt/venom {ON_HOST}", check=False) == ON_HOST
-    place.sh(f"rm {ON_HOST}")
+    assert operator.play("site", *part, **wanted).changed() == [], "a host that has the release asks nobody for it"
+    operator.play("remove", "--limit", OTHER, venom_remove_all=True, venom_remove_models=True, venom_remove_confirm="remove everything")
+    assert place.unit(UNIT)[0] == "inactive" and place.sh(f"ls -d {STORE} /opt/venom", check=False) == ""
