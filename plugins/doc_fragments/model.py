@@ -198,7 +198,7 @@ options:
     description:
       - The server's C(OLLAMA_MODELS) on the managed host.
     type: path
-    default: /var/lib/ollama/models
+    default: /var/lib/ollama
     version_added: 0.1.0
   ollama_owner:
     description:

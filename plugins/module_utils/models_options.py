@@ -26,7 +26,7 @@ OLLAMA: Spec = {
     "registry_token": {"type": "str", "no_log": True},
     "ollama_method": {"type": "str", "choices": ["auto", "store", "api", "cli"], "default": "auto"},
     "ollama_url": {"type": "str", "default": "http://127.0.0.1:11434"},
-    "ollama_models_dir": {"type": "path", "default": "/var/lib/ollama/models"},
+    "ollama_models_dir": {"type": "path", "default": "/var/lib/ollama"},
     "ollama_owner": {"type": "str"},
 }
 

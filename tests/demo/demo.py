@@ -168,6 +168,8 @@ def show() -> None:
     port = free_port(int(os.environ.get("VENOM_DEMO_PORT", "8001")))
     common = {
         "venom_hf_endpoint": url,
+        # The demo is about vLLM; a release of Ollama is another gigabyte.
+        "venom_ollama_managed": False,
         "venom_python": sys.executable if sys.prefix == sys.base_prefix else os.path.realpath(sys.executable),
         "venom_vllm_port": port,
         "venom_vllm_args": ["--max-model-len", "256", "--enforce-eager"],

@@ -1,11 +1,15 @@
 # Copyright (c) 2026, the venom.llm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the Python of a host can do, as one JSON line; run with ``python -c``, so it uses the standard library only."""
+"""What the Python of a host can do, and which of the units in the arguments are installed, as one JSON line.
+
+Run with ``python -c``, so it uses the standard library only.
+"""
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import platform
 import sys
 
@@ -16,6 +20,7 @@ json.dump(
         "series": ".".join(platform.python_version_tuple()[:2]),
         "machine": platform.machine(),
         "has_venv": importlib.util.find_spec("ensurepip") is not None and importlib.util.find_spec("venv") is not None,
+        "units": [path for path in sys.argv[1:] if os.path.exists(path)],
     },
     sys.stdout,
 )

@@ -23,8 +23,9 @@ STATE = CHECKOUT / ".lab" / os.environ.get("VENOM_TEST_LAB", "pytest")
 #: Where the hosts see the wheel folder.
 WHEELS = "/srv/wheels"
 
-#: The real vLLM in a size that a small machine serves: one GiB of KV cache, no compilation.
+#: The real vLLM in a size that a small machine serves: one GiB of KV cache, no compilation. Ollama has a file of tests of its own.
 SERVING = {
+    "venom_ollama_managed": False,
     "venom_wheels_dir": WHEELS,
     "venom_vllm_args": ["--max-model-len", "256", "--enforce-eager"],
     "venom_vllm_environment": {"VLLM_CPU_KVCACHE_SPACE": "1"},

@@ -11,7 +11,8 @@ import typing as t
 from lab.ollama import durations
 from lab.ollama.errors import GoError
 
-VERSION = "0.32.15"
+#: Of the recorded server; a release that `archive.py` packs says its own.
+VERSION = os.environ.get("LAB_OLLAMA_VERSION", "0.32.15")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 _PASSED = (
     "CUDA_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "HIP_VISIBLE_DEVICES", "HSA_OVERRIDE_GFX_VERSION",

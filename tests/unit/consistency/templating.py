@@ -24,6 +24,12 @@ def trusted(value: t.Any) -> t.Any:
     return {key: trusted(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def render(value: t.Any, variables: dict[str, t.Any], **options: t.Any) -> t.Any:
-    """The value as Ansible would render it; of the variables only those that went through ``trusted`` are templates themselves."""
-    return Templar(loader=DataLoader(), variables=variables).template(trusted(value), **options)
+def render(value: t.Any, variables: dict[str, t.Any], searchpath: t.Sequence[str] = (), **options: t.Any) -> t.Any:
+    """The value as Ansible would render it; of the variables only those that went through ``trusted`` are templates themselves.
+
+    ``searchpath`` are the folders of templates that it may import.
+    """
+    templar = Templar(loader=DataLoader(), variables=variables)
+    if searchpath:
+        templar = templar.copy_with_new_env(searchpath=list(searchpath), available_variables=variables)
+    return templar.template(trusted(value), **options)

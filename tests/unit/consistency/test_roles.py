@@ -19,7 +19,7 @@ from ansible_collections.venom.llm.tests.unit.consistency import templating
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
 PLAYBOOKS = {"site", "install", "activate", "verify", "status", "remove", "stop", "rollback", "diagnose", "monitoring"}
-_ENVIRONMENT = ("VENOM_RUNTIME_PROFILE", "MODELS_CACHE_DIR", "MODELS_MAX_DISK_GB", "HF_ENDPOINT", "HF_TOKEN")
+_ENVIRONMENT = ("VENOM_RUNTIME_PROFILE", "MODELS_CACHE_DIR", "MODELS_MAX_DISK_GB", "HF_ENDPOINT", "HF_TOKEN", "VENOM_OLLAMA_PROFILE")
 _USED = re.compile(r"\b_{0,2}venom_[a-z0-9_]+")
 
 
@@ -46,7 +46,7 @@ def public_names(folder: Path) -> set[str]:
 
 
 def test_there_are_roles() -> None:
-    assert {"host", "vllm", "models", "activation"} <= set(ROLES)
+    assert {"host", "vllm", "ollama", "models", "activation"} <= set(ROLES)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -93,7 +93,7 @@ def test_every_variable_that_a_role_uses_is_documented_somewhere(role: str) -> N
     for other in ROLES:
         for entry in load(ROOT / "roles" / other / "meta" / "argument_specs.yml")["argument_specs"].values():
             known |= set(entry.get("options") or {})
-    modules = {"venom_model", "venom_model_info", "venom_runtime", "venom_runtime_info", "venom_manifest", "venom_host_info"}
+    modules = {path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")}
     others = {"venom_models_result", "venom_activation_result", "venom_report", "venom_become"}
     assert public_names(ROOT / "roles" / role / "tasks") - known - modules - others == set()
 

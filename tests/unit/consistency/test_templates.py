@@ -24,19 +24,23 @@ HOSTILE = [
 
 def render(template: str, **overrides: t.Any) -> str:
     """A shared template with the defaults of the roles and these overrides."""
+    return render_text((ROOT / "templates" / template).read_text(encoding="utf-8"), **overrides)
+
+
+def render_text(text: str, **overrides: t.Any) -> str:
+    """The same with a text for the template."""
     variables: dict[str, t.Any] = {"_venom_resolved_supervisor": "systemd"}
-    for role in ("host", "vllm"):
+    for role in ("host", "vllm", "ollama"):
         for part in ("defaults", "vars"):
             content = yaml.safe_load((ROOT / "roles" / role / part / "main.yml").read_text(encoding="utf-8"))
             variables.update({name: value for name, value in content.items() if name not in variables})
-    text = (ROOT / "templates" / template).read_text(encoding="utf-8")
     # Operators' values are data: what looks like a template in them stays as it is.
-    return str(templating.render(text, {**templating.trusted(variables), **overrides}, escape_backslashes=False))
+    return str(templating.render(text, {**templating.trusted(variables), **overrides}, [str(ROOT / "templates")], escape_backslashes=False))
 
 
-def unit_lines(**overrides: t.Any) -> list[str]:
-    """The settings of the rendered unit, without comments."""
-    return [line for line in render("venom-vllm.service.j2", **overrides).splitlines() if line and not line.startswith("#")]
+def unit_lines(template: str = "venom-vllm.service.j2", **overrides: t.Any) -> list[str]:
+    """The settings of a rendered unit, without comments."""
+    return [line for line in render(template, **overrides).splitlines() if line and not line.startswith("#")]
 
 
 def start_words(variables: dict[str, str]) -> list[str]:
@@ -120,8 +124,8 @@ def test_unit_has(setting: str) -> None:
 
 
 @pytest.mark.parametrize("setting", ["PrivateDevices", "MemoryDenyWriteExecute", "ProtectClock", "ProcSubset"])
-def test_unit_leaves_out_what_kills_a_gpu_server(setting: str) -> None:
-    assert not [line for line in unit_lines() if line.startswith(setting)]
+def test_units_leave_out_what_kills_a_gpu_server(setting: str) -> None:
+    assert not [line for line in unit_lines() + ollama_lines() if line.startswith(setting)]
 
 
 def test_unit_opened_to_a_network_says_what_it_gave_up() -> None:
@@ -130,6 +134,150 @@ def test_unit_opened_to_a_network_says_what_it_gave_up() -> None:
     assert "was given up" in text
 
 
-def test_log_rotation_keeps_the_open_file() -> None:
-    text = render("logrotate.j2")
-    assert "copytruncate" in text and "maxsize 100M" in text and "su venom venom" in text
+@pytest.mark.parametrize("runtime", ["vllm", "ollama"])
+def test_log_rotation_keeps_the_open_file(runtime: str) -> None:
+    text = render("logrotate.j2", **{f"venom_{runtime}_log_keep": "3", "_venom_rotated": templating.trusted(f"{{{{ _venom_{runtime}_rotated }}}}")})
+    assert f"/var/log/venom/{runtime}.log {{" in text
+    assert "copytruncate" in text and "maxsize 100M" in text and "su venom venom" in text and "rotate 3" in text
+
+
+OLLAMA_UNIT = "venom-ollama.service.j2"
+PROFILES = {
+    "balanced-12-24gb": ("32768", "2", "256", "1", "q8_0", "30m"),
+    "low-vram-8-12gb": ("16384", "1", "128", "1", "q4_0", "20m"),
+    "max-context-24gb-plus": ("65536", "1", "128", "1", "q8_0", "45m"),
+}
+TUNED = tuple(f"OLLAMA_{name}" for name in ("CONTEXT_LENGTH", "NUM_PARALLEL", "MAX_QUEUE", "FLASH_ATTENTION", "KV_CACHE_TYPE", "KEEP_ALIVE"))
+
+
+def seen(nvidia: bool = False, amd: bool = False, groups: t.Sequence[str] = ()) -> dict[str, t.Any]:
+    """What the preflight of the role keeps of a host."""
+    return {"foreign": [], "devices": {"nvidia": nvidia, "amd": amd}, "groups": list(groups)}
+
+
+def ollama_lines(**overrides: t.Any) -> list[str]:
+    """The settings of the unit of Ollama, without comments."""
+    return unit_lines(OLLAMA_UNIT, **{"_venom_ollama_seen": seen(), **overrides})
+
+
+def ollama_variables(**overrides: t.Any) -> dict[str, str]:
+    """The environment of the server."""
+    return envfile.parse(render("ollama.env.j2", **overrides))
+
+
+def test_both_units_are_hardened_alike() -> None:
+    own = (
+        "Description", "User", "Group", "WorkingDirectory", "EnvironmentFile", "ConditionPathExists", "ExecStart", "StandardOutput", "Timeout",
+        "ReadWritePaths", "DeviceAllow",
+    )  # fmt: skip
+    one, other = ([line for line in lines if not line.startswith(own)] for lines in (unit_lines(), ollama_lines()))
+    assert one == other and len(one) > 40
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "EnvironmentFile=/etc/venom/ollama.env",
+        "ExecStart=/opt/venom/ollama/current/bin/ollama serve",
+        "StandardOutput=append:/var/log/venom/ollama.log",
+        "ReadWritePaths=/var/lib/venom/ollama /var/lib/ollama",
+        "User=venom",
+        "Group=venom",
+        "TimeoutStopSec=60",
+    ],
+)
+def test_unit_of_ollama_has(setting: str) -> None:
+    assert setting in ollama_lines()
+
+
+def test_unit_of_ollama_with_the_account_of_another_installation() -> None:
+    lines = ollama_lines(venom_ollama_account="ollama", venom_ollama_models_dir="/usr/share/ollama/.ollama/models")
+    assert "User=ollama" in lines and not [line for line in lines if line.startswith("Group=")]
+    assert "ReadWritePaths=/var/lib/venom/ollama /usr/share/ollama/.ollama/models" in lines
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        ({}, []),
+        ({"_venom_ollama_seen": seen(nvidia=True)}, ["DeviceAllow=char-nvidia* rw"]),
+        ({"_venom_ollama_seen": seen(amd=True)}, ["DeviceAllow=/dev/kfd rw", "DeviceAllow=char-drm rw"]),
+        (
+            {"_venom_ollama_seen": seen(amd=True, groups=["render", "video"])},
+            ["DeviceAllow=/dev/kfd rw", "DeviceAllow=char-drm rw", "SupplementaryGroups=render video"],
+        ),
+        ({"_venom_ollama_seen": seen(nvidia=True, amd=True), "venom_ollama_accelerator": "cpu"}, []),
+        ({"venom_ollama_accelerator": "nvidia"}, ["DeviceAllow=char-nvidia* rw"]),
+    ],
+    ids=str,
+)
+def test_unit_of_ollama_allows_the_devices_of_the_host_only(overrides: dict[str, t.Any], wanted: list[str]) -> None:
+    lines = ollama_lines(**overrides)
+    assert "DevicePolicy=closed" in lines
+    assert [line for line in lines if line.startswith(("DeviceAllow", "SupplementaryGroups"))] == wanted
+
+
+@pytest.mark.parametrize("option", [{"venom_ollama_host": "0.0.0.0"}, {"venom_ollama_allow_network": True}, {"venom_ollama_allow_network": "true"}])
+def test_unit_of_ollama_opened_says_what_it_gave_up(option: dict[str, t.Any]) -> None:
+    text = render(OLLAMA_UNIT, _venom_ollama_seen=seen(), **option)
+    assert "\nIPAddressDeny" not in text and "was given up" in text
+    assert "\nIPAddressDeny=any\nIPAddressAllow=localhost\n" in render(OLLAMA_UNIT, _venom_ollama_seen=seen())
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_a_tuning_profile_is_what_the_manual_says(profile: str) -> None:
+    variables = ollama_variables(venom_ollama_tuning_profile=profile)
+    assert tuple(variables[name] for name in TUNED) == PROFILES[profile]
+    assert (variables["OLLAMA_LOAD_TIMEOUT"], variables["OLLAMA_NO_CLOUD"]) == ("10m", "1")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "variable", "wanted"),
+    [
+        ("venom_ollama_context_length", 8192, "OLLAMA_CONTEXT_LENGTH", "8192"),
+        ("venom_ollama_num_parallel", "4", "OLLAMA_NUM_PARALLEL", "4"),
+        ("venom_ollama_max_queue", 16, "OLLAMA_MAX_QUEUE", "16"),
+        ("venom_ollama_flash_attention", False, "OLLAMA_FLASH_ATTENTION", "0"),
+        ("venom_ollama_flash_attention", "false", "OLLAMA_FLASH_ATTENTION", "0"),
+        ("venom_ollama_flash_attention", "True", "OLLAMA_FLASH_ATTENTION", "1"),
+        ("venom_ollama_flash_attention", "maybe", "OLLAMA_FLASH_ATTENTION", "maybe"),
+        ("venom_ollama_kv_cache_type", "f16", "OLLAMA_KV_CACHE_TYPE", "f16"),
+        ("venom_ollama_keep_alive", -1, "OLLAMA_KEEP_ALIVE", "-1"),
+        ("venom_ollama_load_timeout", "20m", "OLLAMA_LOAD_TIMEOUT", "20m"),
+        ("venom_ollama_origins", ["https://a", "https://b"], "OLLAMA_ORIGINS", "https://a,https://b"),
+        ("venom_ollama_models_dir", "/srv/ollama", "OLLAMA_MODELS", "/srv/ollama"),
+        ("venom_ollama_port", "11500", "OLLAMA_HOST", "127.0.0.1:11500"),
+        ("venom_ollama_host", "::1", "OLLAMA_HOST", "[::1]:11434"),
+        ("venom_ollama_environment", {"CUDA_VISIBLE_DEVICES": "0,1 $x"}, "CUDA_VISIBLE_DEVICES", "0,1 $x"),
+    ],
+)
+def test_a_single_setting_overrides_the_profile(option: str, value: t.Any, variable: str, wanted: str) -> None:
+    variables = ollama_variables(**{option: value})
+    assert variables[variable] == wanted
+    changed = {name for name, value in ollama_variables().items() if variables.get(name) != value}
+    assert changed <= {variable}
+
+
+def test_settings_of_ollama_are_complete_without_any_override() -> None:
+    variables = ollama_variables()
+    assert set(variables) == {*TUNED, "HOME", "OLLAMA_HOST", "OLLAMA_LOAD_TIMEOUT", "OLLAMA_MODELS", "OLLAMA_NO_CLOUD", "VENOM_OLLAMA_BINARY"}
+    assert (variables["HOME"], variables["VENOM_OLLAMA_BINARY"]) == ("/var/lib/venom/ollama", "/opt/venom/ollama/current/bin/ollama")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("{digest}  ./ollama-linux-amd64.tar.zst\n", True),
+        ("{digest}  ollama-linux-amd64.tar.zst\n", True),
+        ("{digest} *ollama-linux-amd64.tar.zst\n", True),
+        ("{other}  ./ollama-linux-amd64-rocm.tar.zst\n{digest}  ./ollama-linux-amd64.tar.zst\n", True),
+        ("{other}  ./ollama-linux-amd64.tar.zst.sig\n", False),
+        ("{other}  ./Xollama-linux-amd64.tar.zst\n", False),
+        ("abc  ollama-linux-amd64.tar.zst\n", False),
+    ],
+)
+def test_the_digest_of_the_archive_is_read_from_the_list_of_the_release(text: str, wanted: bool) -> None:
+    digest, other = "a" * 64, "b" * 64
+    content = text.replace("{digest}", digest).replace("{other}", other)
+    host = {"_venom_observed": {"python": {"machine": "x86_64"}}, "__venom_ollama_sums": {"content": content}}
+    assert render_text("{{ _venom_ollama_sha256 }}", **host) == (digest if wanted else "")
