@@ -4,44 +4,22 @@
 """The states of ``venom_runtime`` as a table: each compares wanted with observed and answers with a plan, which may then be applied."""
 from __future__ import annotations
 
-import os
+import contextlib
+import copy
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ansible_collections.venom.llm.plugins.module_utils import activation, files, gpus, host, status
+from ansible_collections.venom.llm.plugins.module_utils import activation, activation_names, activation_trial, files, gpus, host, status
+from ansible_collections.venom.llm.plugins.module_utils.activation_server import Limits
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import utc_now
-from ansible_collections.venom.llm.plugins.module_utils.observation import Observation, name_mismatch, observe, port_conflict
-from ansible_collections.venom.llm.plugins.module_utils.record import Activation, RuntimeRecord
+from ansible_collections.venom.llm.plugins.module_utils.observation import Observation, digest_of, port_conflict
+from ansible_collections.venom.llm.plugins.module_utils.record import Activation, Trial
+from ansible_collections.venom.llm.plugins.module_utils.rivals import Rival, describe, find_rivals, rival_conflict
+from ansible_collections.venom.llm.plugins.module_utils.runtime_site import RUNTIMES, Site, make_site
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, Completion, CompletionFailed
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.vllm import VllmRuntime
-from ansible_collections.venom.llm.plugins.module_utils.supervisors.base import Supervisor
-from ansible_collections.venom.llm.plugins.module_utils.supervisors.process import Command, ProcessSupervisor
-from ansible_collections.venom.llm.plugins.module_utils.supervisors.select import choose
-from ansible_collections.venom.llm.plugins.module_utils.supervisors.systemd import SystemdSupervisor
-from ansible_collections.venom.llm.plugins.module_utils.targets import auto_timeout, find_target
-
-RUNTIMES: dict[str, t.Callable[[str], VllmRuntime]] = {"vllm": VllmRuntime}
-
-
-@dataclass(frozen=True)
-class Site:
-    """One runtime on this host with everything that decides about it."""
-
-    runtime: VllmRuntime
-    supervisor: Supervisor
-    record_path: str
-    models_dir: str
-    run_dir: str
-
-    def record(self) -> RuntimeRecord:
-        """``runtime.json`` as it is now."""
-        return RuntimeRecord.load(self.record_path)
-
-    def observe(self) -> Observation:
-        """The runtime as it is now."""
-        return observe(self.runtime, self.supervisor, self.record())
+from ansible_collections.venom.llm.plugins.module_utils.targets import auto_timeout, find_target, refuse_served_elsewhere
 
 
 @dataclass(frozen=True)
@@ -72,22 +50,10 @@ class Request:
     enabled: bool | None = None
     health_timeout: float | None = None
     check_mode: bool = False
-
-
-def make_site(params: t.Mapping[str, t.Any]) -> Site:
-    """The runtime, its supervisor and its files from module parameters."""
-    runtime = RUNTIMES[params["name"]](params["config_dir"])
-    log_path = os.path.join(params["log_dir"], runtime.log_name)
-
-    def command() -> Command:
-        return Command(runtime.command(), runtime.environment())
-
-    supervisor: Supervisor
-    if choose(params["supervisor"]) == "systemd":
-        supervisor = SystemdSupervisor(runtime.unit, log_path)
-    else:
-        supervisor = ProcessSupervisor(runtime.unit.rsplit(".", 1)[0], log_path, params["run_dir"], command, params["account"])
-    return Site(runtime, supervisor, os.path.join(params["config_dir"], "runtime.json"), params["models_dir"], params["run_dir"])
+    previous: bool = False
+    version: str | None = None
+    exclusive: bool = False
+    adopt: bool = False
 
 
 # Plans: one function for each state.
@@ -95,46 +61,68 @@ def make_site(params: t.Mapping[str, t.Any]) -> Site:
 
 def plan_active(site: Site, request: Request, seen: Observation) -> Plan:
     """Serve the model. Raises ``not_installed``, ``alias_taken``, ``port_in_use`` and the like; nothing is touched."""
-    warnings: list[str] = []
     try:
-        target, size = find_target(site.models_dir, site.runtime.name, request.model or "", request.revision, request.alias)
-        refuse_start(site, seen)
+        target, size = find_wanted(site, request)
+        refuse_served_elsewhere(target, site.runtime.name, site.record())
+        rivals = refuse_start(site, request, seen)
+        wanted = activation_trial.active_of(site.runtime, target)
+        refuse_names(site, wanted, seen)
     except VenomError as error:
         # On a fresh host in check mode, earlier tasks of the same play would have installed what is missing.
         if not request.check_mode or error.reason_code != "not_installed":
             raise
-        warnings.append(f"{error.found}; a real run fails here unless an earlier task of the play installs it")
-        return _plan(seen, True, (), (error.found,), None, request, tuple(warnings))
-    wanted = Active(target.alias, target.path)
-    restart = restart_reasons(seen, wanted, request.health_timeout or auto_timeout(size))
+        warning = f"{error.found}; a real run fails here unless an earlier task of the play installs it"
+        return _plan(site, seen, True, (), (error.found,), None, request, (warning,))
+    left, seen = leftovers(site, request, seen, target)
+    restart = restart_reasons(seen, wanted, request.health_timeout or auto_timeout(size)) + version_reasons(site, request)
+    beside = beside_reasons(site, request)
     commit = [] if target.is_same_model(seen.committed) else ["the record names another model, or none"]
+    if seen.trial is not None and not left:
+        commit.append("its activation was cut off before the commit")
     if request.enabled is not False and site.supervisor.can_enable and not seen.service.enabled:
         commit.append("the unit is not enabled at boot")
     if restart:
-        steps: tuple[str, ...] = ("check", "drain", "switch", "start", "prove", "commit")
+        core = _with_trial(("check", "drain"), ("start", "prove"), beside)
+    elif beside:
+        core = _with_trial(("check",), ("prove",), beside)
     elif commit:
-        steps = ("check", "prove", "commit")
+        core = ("check", "prove", "commit")
     else:
-        steps = ("prove",) if seen.served is None else ()
-    return _plan(seen, bool(restart or commit), steps, tuple(restart + commit), target, request, (), size)
+        core = ("prove",) if seen.served is None or left or rivals else ()
+    reasons = (*left, *_said(rivals, site), *restart, *beside, *commit)
+    return _plan(site, seen, bool(reasons), _before(left, rivals, core), reasons, target, request, (), size)
 
 
 def plan_started(site: Site, request: Request, seen: Observation) -> Plan:
     """Run with the configured model."""
-    missing = _refuse_unready(site, request, seen)
-    if missing is not None:
-        return missing
-    if not seen.is_up:
-        return _plan(seen, True, ("check", "start", "prove"), (f"the server is {seen.service.active}",), seen.committed, request)
-    return _plan(seen, False, ("prove",) if seen.served is None else (), (), seen.committed, request)
+    return _plan_running(site, request, seen, again=False)
 
 
 def plan_restarted(site: Site, request: Request, seen: Observation) -> Plan:
     """Run anew with the configured model."""
-    missing = _refuse_unready(site, request, seen)
+    return _plan_running(site, request, seen, again=True)
+
+
+def _plan_running(site: Site, request: Request, seen: Observation, again: bool) -> Plan:
+    left, seen = leftovers(site, request, seen, seen.committed)
+    missing, rivals = _refuse_unready(site, request, seen)
     if missing is not None:
         return missing
-    return _plan(seen, True, ("check", "drain", "start", "prove"), ("a restart was asked for",), seen.committed, request)
+    start = ["a restart was asked for"] if again else []
+    if not seen.is_up:
+        start.append(f"the server is {seen.service.active}")
+    elif left and seen.started_with != seen.digest:
+        start.append("it runs with what was on trial")
+    version, beside = version_reasons(site, request), beside_reasons(site, request)
+    drain = ("check", "drain") if again or seen.is_up else ("check",)
+    if version or beside or (seen.trial is not None and not left):
+        core = _with_trial(drain, ("start", "prove") if start or version else ("prove",), beside)
+    elif start:
+        core = (*drain, "start", "prove")
+    else:
+        core = ("prove",) if seen.served is None or left or rivals else ()
+    reasons = (*left, *_said(rivals, site), *start[:1], *version, *beside)
+    return _plan(site, seen, bool(reasons), _before(left, rivals, core), reasons, seen.committed, request)
 
 
 def plan_stopped(site: Site, request: Request, seen: Observation) -> Plan:
@@ -142,13 +130,14 @@ def plan_stopped(site: Site, request: Request, seen: Observation) -> Plan:
     runs = seen.service.active in ("running", "starting", "stopping", "restarting") or bool(seen.pids)
     foreign = seen.foreign_listener()
     warnings = () if foreign is None else (f"{port_conflict(foreign, site.runtime).found}; it was not started by this collection",)
-    reasons = (f"the server is {seen.service.active}",) if runs else ()
-    return _plan(seen, runs, ("stop",) if runs else (), reasons, None, request, warnings)
+    left = leftovers(site, request, seen, None)[0]
+    reasons = (*left, *((f"the server is {seen.service.active}",) if runs else ()))
+    return _plan(site, seen, bool(reasons), _before(left, (), ("stop",) if runs else ()), reasons, None, request, warnings)
 
 
 def plan_probed(site: Site, request: Request, seen: Observation) -> Plan:
     """Prove that the configured model serves, now, with a real completion."""
-    missing = _refuse_unready(site, request, seen)
+    missing, dummy = _refuse_unready(site, request, seen)
     if missing is not None:
         return missing
     if not seen.is_up and not request.check_mode:
@@ -158,7 +147,7 @@ def plan_probed(site: Site, request: Request, seen: Observation) -> Plan:
             found=f"the server is {seen.service.active}: {seen.service.detail}",
             todo="start it: venom_runtime with state started",
         )
-    return _plan(seen, False, ("prove",), (), seen.committed, request)
+    return _plan(site, seen, False, ("prove",), (), seen.committed, request)
 
 
 STATES: dict[str, t.Callable[[Site, Request, Observation], Plan]] = {
@@ -171,6 +160,7 @@ STATES: dict[str, t.Callable[[Site, Request, Observation], Plan]] = {
 
 
 def _plan(
+    site: Site,
     seen: Observation,
     changed: bool,
     steps: tuple[str, ...],
@@ -181,7 +171,7 @@ def _plan(
     size: int = 0,
 ) -> Plan:
     """A plan with its difference, which is read off the same values as ``changed``."""
-    before = {
+    before: dict[str, t.Any] = {
         "state": "started" if seen.is_up else "stopped",
         "model": seen.committed.model if seen.committed else None,
         "alias": seen.active.alias if seen.active else None,
@@ -191,30 +181,128 @@ def _plan(
     if request.state == "active":
         named = {"model": request.model, "alias": request.alias, "path": None}
         after.update({key: getattr(target, key) for key in named} if target else named)
+    if request.version and steps:
+        before["version"] = activation_trial.link_of(site.runtime).version()
+        after["version"] = request.version
+    if "exclusive" in steps:
+        before["beside"], after["beside"] = [other.runtime.name for other in _beside(site)], []
     return Plan(changed, steps, reasons, target, size, warnings, before, after if changed else before)
 
 
-def _refuse_unready(site: Site, request: Request, seen: Observation) -> Plan | None:
-    """None when the runtime can be started; a plan with a warning for a fresh host in check mode; else the refusal."""
+def _with_trial(first: tuple[str, ...], last: tuple[str, ...], beside: t.Sequence[str]) -> tuple[str, ...]:
+    return (*first, "switch", *(("exclusive",) if beside else ()), *last, "commit")
+
+
+def _before(left: t.Sequence[str], rivals: t.Sequence[Rival], core: tuple[str, ...]) -> tuple[str, ...]:
+    return (*(("settle",) if left else ()), *(("adopt",) if rivals else ()), *core)
+
+
+def _said(rivals: t.Sequence[Rival], site: Site) -> list[str]:
+    return [describe(rivals, site.runtime)] if rivals else []
+
+
+def find_wanted(site: Site, request: Request) -> tuple[Activation, int]:
+    """The model that is asked for by name or as the previous one, and its bytes. Raises like ``find_target``, and ``not_configured``."""
+    if not request.previous:
+        return find_target(site.models_dir, site.runtime.name, request.model or "", request.revision, request.alias)
+    earlier = site.record().previous(site.runtime.name)
+    if earlier is None:
+        raise VenomError(
+            "not_configured",
+            wanted=f"the model that {site.runtime.name} served before the present one",
+            found="the history of activations has no other model",
+            todo="activate a model by its name",
+        )
+    return find_target(site.models_dir, site.runtime.name, earlier.model, earlier.revision, request.alias or earlier.alias)
+
+
+def leftovers(site: Site, request: Request, seen: Observation, target: Activation | None) -> tuple[list[str], Observation]:
+    """What a run before this one left half done, unless this one goes on with it; and the observation as it is without that."""
+    trial = seen.trial
+    if trial is None:
+        return [], seen
+    same = target is None and trial.activation is None or target is not None and target.is_same_model(trial.activation)
+    if request.state != "stopped" and same and trial.version == (request.version or "") and not trial.stopped:
+        return [], seen
+    if trial == Trial(names=trial.names, begun_at=trial.begun_at) and seen.served is None:
+        # Only names are left, and nobody is there to give them up; the next start does it.
+        return [], replace(seen, trial=None)
+    calm = copy.copy(site.runtime)
+    calm.trial_path = ""
+    active = calm.active()
+    moved = bool(trial.version) and activation_trial.link_of(site.runtime).version() != trial.version_before
+    digest = None if moved else digest_of(calm, site.supervisor, active)
+    what = trial.activation.model if trial.activation is not None else f"version {trial.version}" if trial.version else "a change"
+    return [f"the activation of {what} was cut off"], replace(seen, active=active, digest=digest, trial=None)
+
+
+def version_reasons(site: Site, request: Request) -> list[str]:
+    """Why the program link has to lead elsewhere; empty when it leads there, or when no version is asked for."""
+    if not request.version:
+        return []
+    present = activation_trial.link_of(site.runtime).version()
+    return [] if present == request.version else [f"version {present or 'none'} runs instead of {request.version}"]
+
+
+def _beside(site: Site) -> list[Site]:
+    return [other for other in site.neighbours if other.server.is_alive()]
+
+
+def beside_reasons(site: Site, request: Request) -> list[str]:
+    """The other runtimes that have to make room."""
+    return [f"{other.runtime.name} runs beside it" for other in _beside(site)] if request.exclusive else []
+
+
+def _refuse_unready(site: Site, request: Request, seen: Observation) -> tuple[Plan | None, list[Rival]]:
+    """No plan when the runtime can be started; one with a warning for a fresh host in check mode; else the refusal."""
     try:
-        refuse_start(site, seen)
-        site.runtime.command()
+        rivals = refuse_start(site, request, seen)
+        _check_command(site, request, seen)
     except VenomError as error:
         if not request.check_mode or error.reason_code != "not_installed":
             raise
         changed = request.state != "probed"
-        return _plan(seen, changed, (), (error.found,), None, request, (f"{error.found}; a real run fails here",))
-    return None
+        return _plan(site, seen, changed, (), (error.found,), None, request, (f"{error.found}; a real run fails here",)), []
+    return None, rivals
 
 
-def refuse_start(site: Site, seen: Observation) -> None:
-    """Raise for a runtime that cannot be started here: no settings, no unit, or somebody else on the port."""
+def _check_command(site: Site, request: Request, seen: Observation) -> None:
+    """There is something to run. Raises ``not_configured`` without a model, ``not_installed`` without the program."""
+    runtime = site.runtime
+    if seen.trial is None:
+        # The file of a trial that will be taken back names no model for good.
+        runtime = copy.copy(runtime)
+        runtime.trial_path = ""
+    try:
+        runtime.command()
+    except VenomError as error:
+        if error.reason_code != "not_installed" or not request.version:
+            raise
+
+
+def refuse_start(site: Site, request: Request, seen: Observation) -> list[Rival]:
+    """Raise for a runtime that cannot be started here: no settings, no unit, no such version, or somebody else in its place.
+
+    With ``adopt`` those others are returned instead.
+    """
     site.runtime.settings()
     if not seen.service.installed:
-        raise activation.unit_missing(site.supervisor)
-    foreign = seen.foreign_listener()
-    if foreign is not None:
-        raise port_conflict(foreign, site.runtime)
+        raise activation.unit_missing(site.supervisor, site.runtime.name)
+    if request.version:
+        activation_trial.link_of(site.runtime).check(request.version)
+    rivals = find_rivals(seen, site.runtime, site.supervisor)
+    if rivals and not request.adopt:
+        raise rival_conflict(rivals[0], site.runtime)
+    return rivals
+
+
+def refuse_names(site: Site, wanted: Active, seen: Observation) -> None:
+    """Ask a running server that changes models by itself. Raises ``not_installed``, ``digest_mismatch``, ``alias_taken``."""
+    if seen.served is None or site.runtime.live() is None:
+        return
+    activation_names.check_model(seen.served, site.runtime.spelling, wanted)
+    own = [change.name for change in site.record().names.get(site.runtime.name, ())]
+    activation_names.plan_name(seen.served, site.runtime.spelling, wanted, own)
 
 
 def restart_reasons(seen: Observation, wanted: Active, health_timeout: float) -> list[str]:
@@ -227,7 +315,7 @@ def restart_reasons(seen: Observation, wanted: Active, health_timeout: float) ->
     if seen.service.needs_reload or seen.started_with != seen.digest:
         reasons.append("its settings are not those it was started with")
     if seen.served is not None:
-        mismatch = name_mismatch(wanted, seen.served)
+        mismatch = seen.mismatch(wanted)
         reasons += [mismatch] if mismatch else []
     elif seen.health.state == "broken" or (seen.service.uptime_seconds or 0.0) > health_timeout:
         reasons.append(f"it does not answer: {seen.health.detail}")
@@ -248,14 +336,19 @@ def operate(params: t.Mapping[str, t.Any], check_mode: bool, warn: t.Callable[[s
         enabled=params["enabled"],
         health_timeout=parse_timeout(params["health_timeout"]),
         check_mode=check_mode,
+        previous=bool(params["previous"]),
+        version=params["version"],
+        exclusive=params["exclusive"],
+        adopt=params["adopt"],
     )
+    if request.model and request.previous:
+        raise VenomError("invalid_option", wanted="one model", found="model and previous together", todo="leave one of them out")
     seen = site.observe()
     plan = STATES[request.state](site, request, seen)
     switch = enable_change(site, request, seen)
     transaction: activation.Transaction | None = None
     if not check_mode and (plan.steps or switch is not None):
-        owner = {"operation": f"venom_runtime {request.state}", "runtime": site.runtime.name}
-        with files.Lock(os.path.join(site.run_dir, f"{site.runtime.name}.lock"), timeout=params["lock_timeout"], owner=owner):
+        with _locks(site, request, seen, params["lock_timeout"]):
             # Whoever held the lock before may have done it all.
             plan = STATES[request.state](site, request, site.observe())
             transaction = apply(site, request, plan, params)
@@ -275,25 +368,40 @@ def operate(params: t.Mapping[str, t.Any], check_mode: bool, warn: t.Callable[[s
     }
 
 
+@contextlib.contextmanager
+def _locks(site: Site, request: Request, seen: Observation, timeout: float) -> t.Iterator[None]:
+    """The lock of the runtime, and of those that it may stop or start again; everybody takes them in the same order."""
+    wanted = [site]
+    if request.exclusive or seen.trial is not None:
+        wanted += site.neighbours
+    owner = {"operation": f"venom_runtime {request.state}", "runtime": site.runtime.name}
+    with contextlib.ExitStack() as stack:
+        for each in sorted(wanted, key=lambda one: one.runtime.name):
+            stack.enter_context(files.Lock(each.lock_path, timeout=timeout, owner=owner))
+        yield
+
+
 def apply(site: Site, request: Request, plan: Plan, params: t.Mapping[str, t.Any]) -> activation.Transaction:
     """Run the plan's steps. Raises ``activation_failed`` or ``start_failed`` with the steps so far."""
     size = plan.size_bytes or host.folder_bytes(plan.target.path if plan.target else "")
     transaction = activation.Transaction(
-        site.runtime,
-        site.supervisor,
-        site.record_path,
-        plan.target,
-        activation.Limits(
+        site.server,
+        activation.Change(
+            target=plan.target,
+            version=request.version or "",
+            enable=request.state == "active" and request.enabled is not False,
+            restart=request.state == "restarted",
+            failure_code={"active": "activation_failed", "stopped": "stop_failed"}.get(request.state, "start_failed"),
+        ),
+        Limits(
             health_timeout=request.health_timeout or auto_timeout(size),
             drain_timeout=params["drain_timeout"],
             drain_policy=params["drain_policy"],
             stop_timeout=params["stop_timeout"],
             rollback=params["rollback"],
         ),
-        gpu_pids=gpu_pids,
+        neighbours=[other.server for other in site.neighbours],
         now=utc_now,
-        enable=request.enabled is not False,
-        failure_code={"active": "activation_failed", "stopped": "stop_failed"}.get(request.state, "start_failed"),
     )
     transaction.run(plan.steps)
     return transaction
@@ -304,12 +412,6 @@ def enable_change(site: Site, request: Request, seen: Observation) -> t.Callable
     if request.enabled is None or not site.supervisor.can_enable or not seen.service.installed or request.enabled == seen.service.enabled:
         return None
     return site.supervisor.enable if request.enabled else site.supervisor.disable
-
-
-def gpu_pids() -> set[int] | None:
-    """The processes that hold GPU memory, or None when NVML does not say."""
-    memory = gpus.read_gpus().process_memory
-    return None if memory is None else set(memory)
 
 
 def parse_timeout(text: str | None) -> float | None:
@@ -350,13 +452,30 @@ def report_status(
 
 
 def inspect(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """One call of ``venom_runtime_info``: the status of one runtime, with ``probe`` after a real completion."""
-    site = make_site(params)
+    """One call of ``venom_runtime_info``: the status by runtime; with ``probe`` after a real completion.
+
+    Without a name, of all that are configured here; ``status`` is then that of the only one.
+    """
+    names = [params["name"]] if params["name"] else sorted(RUNTIMES)
+    found = {}
+    for name in names:
+        site = make_site(dict(params, name=name))
+        if params["name"] or site.runtime.is_configured():
+            found[name] = _inspect_one(site, params)
+    result: dict[str, t.Any] = {"runtimes": found}
+    if len(found) == 1:
+        result["status"] = next(iter(found.values()))
+    return result
+
+
+def _inspect_one(site: Site, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     seen = site.observe()
     completion, error = None, None
-    if params["probe"] and seen.served:
+    # What an Ollama server lists besides its active model is not asked: that would load it.
+    asked = seen.active.alias if seen.active else seen.served[0].id if seen.served and not site.runtime.runs_without_model else None
+    if params["probe"] and seen.served and asked is not None:
         try:
-            completion = site.runtime.complete(seen.active.alias if seen.active else seen.served[0].id, params["probe_timeout"])
+            completion = site.runtime.complete(asked, params["probe_timeout"])
         except CompletionFailed as failure:
             error = f"no completion: {failure}"
     return report_status(site, seen, completion, error, params["alert_percent"])

@@ -17,13 +17,15 @@ pytestmark = pytest.mark.hosts
 COLLECTIONS = "/srv/collections"
 UNIT = """\
 [Unit]
-ConditionPathExists=/srv/venom/config/vllm.active.env
+ConditionPathExists=|/srv/venom/config/vllm.active.env
+ConditionPathExists=|/srv/venom/run/vllm.trial.env
 StartLimitIntervalSec=3600
 StartLimitBurst=3
 [Service]
 Type=exec
 EnvironmentFile=/srv/venom/config/vllm.env
-EnvironmentFile=/srv/venom/config/vllm.active.env
+EnvironmentFile=-/srv/venom/config/vllm.active.env
+EnvironmentFile=-/srv/venom/run/vllm.trial.env
 {exec_start}
 StandardOutput=append:/srv/venom/log/vllm.log
 StandardError=inherit

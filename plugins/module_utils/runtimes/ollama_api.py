@@ -156,6 +156,13 @@ class OllamaApi:
             raise refusal(self.url, answer, wanted, name, remark)
         return True
 
+    def load(self, name: str, timeout: float = 600.0) -> None:
+        """Bring a model into memory, at most ``timeout`` seconds. Raises ``not_installed``, and ``io_error`` when it cannot be loaded."""
+        wanted = f"{name} loaded"
+        answer = self._ask("POST", "/api/generate", wanted, {"model": name, "stream": False}, timeout)
+        if answer.status != 200:
+            raise refusal(self.url, answer, wanted, name)
+
     def unload(self, name: str, timeout: float = 60.0) -> bool:
         """Take a model out of memory and wait until it is; False when the server knows none of that name.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.venom.llm.plugins.module_utils import activation, control, files
+from ansible_collections.venom.llm.plugins.module_utils import activation_server, control, files
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeHost, is_alive, wait_until
 
@@ -23,7 +23,7 @@ STEPS = ["check", "drain", "switch", "start", "prove", "commit"]
 
 @pytest.fixture()
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[FakeHost]:
-    monkeypatch.setattr(activation, "POLL_SECONDS", 0.03)
+    monkeypatch.setattr(activation_server, "POLL_SECONDS", 0.03)
     made = FakeHost(tmp_path)
     yield made
     if made.settings_path.exists():
