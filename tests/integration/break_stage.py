@@ -19,6 +19,7 @@ from pathlib import Path
 
 from integration.breaks import BEFORE, NEW, NOTHING
 from integration.failures_page import Outcome
+from integration.runtime_support import SAMPLES, TwoRuntimes, digest_of
 
 from ansible_collections.venom.llm.plugins.module_utils import activation, files, processes
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
@@ -76,6 +77,10 @@ class Stage(t.Protocol):
     runtime: str
     good: tuple[str, str]
 
+    @property
+    def port(self) -> int:
+        """Where clients ask."""
+
     def activate(self, name: str, **options: t.Any) -> dict[str, t.Any]:
         """Activate by the name that clients use."""
 
@@ -91,9 +96,12 @@ class Stage(t.Protocol):
     def committed(self) -> str | None:
         """The name of the model that the record says."""
 
+    def status(self) -> dict[str, t.Any]:
+        """What the collection says, with a probe."""
+
 
 class VllmStage:
-    """vLLM's stand-in."""
+    """vLLM's stand-in: a model on trial is another server."""
 
     runtime = "vllm"
     good = ("one", "two")
@@ -104,9 +112,18 @@ class VllmStage:
         self.entries = {name: self.host.install(f"lab/{name}") for name in (*self.good, TARGET)}
         self.repair()
 
+    @property
+    def port(self) -> int:
+        """See ``Stage``."""
+        return self.host.port
+
     def activate(self, name: str, **options: t.Any) -> dict[str, t.Any]:
         """See ``Stage``."""
         return self.host.activate(f"lab/{name}", **options)
+
+    def status(self) -> dict[str, t.Any]:
+        """See ``Stage``."""
+        return self.host.status()
 
     def serving(self) -> str | None:
         """See ``Stage``."""
@@ -135,6 +152,78 @@ class VllmStage:
         for name, entry in self.entries.items():
             Path(entry.local_path, "model.safetensors").write_bytes(b"weights")
             self.host.behave(entry, **({} if name == TARGET else {"in_flight": str(self.gauge)}))
+
+    def committed(self) -> str | None:
+        """See ``Stage``."""
+        return committed(self.host, self.runtime)
+
+
+class OllamaStage:
+    """Ollama's stand-in: one server that changes what it has in memory. Without a model before, it runs with none."""
+
+    runtime = "ollama"
+    good = ("one", "two")
+
+    def __init__(self, root: Path) -> None:
+        self.host = TwoRuntimes(root)
+        self.samples = {"one": "tiny", "two": "mid", TARGET: "big"}
+        self._store()
+        self._listed: dict[str, str] | None = None
+
+    @property
+    def port(self) -> int:
+        """See ``Stage``."""
+        return self.host.ollama_port
+
+    def _store(self) -> None:
+        for name, sample in self.samples.items():
+            self.host.store(sample, name)
+
+    def activate(self, name: str, **options: t.Any) -> dict[str, t.Any]:
+        """See ``Stage``."""
+        return self.host.ollama(model=name, **options)
+
+    def status(self) -> dict[str, t.Any]:
+        """See ``Stage``."""
+        status: dict[str, t.Any] = self.host.both(probe=True)[self.runtime]
+        return status
+
+    def serving(self) -> str | None:
+        """See ``Stage``. Asking for a model loads it, so what is in memory is looked at first."""
+        loaded = ask(self.port, "GET", "/api/ps")
+        names = {digest_of(sample): name for name, sample in self.samples.items()}
+        found = [f"sha256:{model['digest']}" for model in loaded.data["models"]] if loaded is not None else []
+        if len(found) != 1:
+            return None if not found else f"several: {found}"
+        name = names[found[0]]
+        return name if found[0][7:19] in says(self.port, name) else None
+
+    def prepare(self, do: t.Mapping[str, t.Any], before: str | None) -> None:
+        """See ``Stage``."""
+        if before is None and "port" not in do:
+            self.host.ollama("started")
+        spoil, weights = do.get("spoil"), self.host.store_dir / "blobs" / f"sha256-{SAMPLES['big'].digest('model')}"
+        if spoil == "delete":
+            ask(self.port, "DELETE", "/api/delete", {"model": TARGET})
+        elif spoil == "move":
+            ask(self.port, "POST", "/api/copy", {"source": "two", "destination": TARGET})
+        elif spoil == "missing":
+            weights.unlink()
+        elif spoil == "cut":
+            weights.write_bytes(weights.read_bytes()[:-1000])
+        for fault in do.get("fault", ()):
+            path = fault.get("path", "").replace("BEFORE", before or "")
+            assert ask(self.port, "POST", "/_lab/faults", {**fault, "path": path}) is not None
+        if "port" not in do:
+            self._listed = self.host.names()
+
+    def repair(self) -> None:
+        """See ``Stage``. Names that a failure left behind would show here."""
+        answered = ask(self.port, "DELETE", "/_lab/faults") is not None
+        if answered and self._listed is not None:
+            given = set(self.host.names()) - {f"{name}:latest" for name in self.samples}
+            assert not given, f"left behind: {given}"
+        self._store()
 
     def committed(self) -> str | None:
         """See ``Stage``."""
@@ -174,20 +263,27 @@ def killer(stage: Stage, moment: str) -> t.Iterator[None]:
     first = pid_of(stage.host, stage.runtime)
     stopped = threading.Event()
 
+    def is_due(later: set[int | None]) -> bool:
+        if moment == "server at drain":
+            return time.monotonic() > begun + 0.2
+        if moment == "server at load":
+            waiting = ask(stage.port, "GET", "/_lab/faults")
+            return waiting is not None and waiting.data == []
+        said = log.read_text(encoding="utf-8").count("stand-in starts") - starts
+        return said == len(later) == {"server at start": 1, "server at rollback": 2}[moment]
+
     def work() -> None:
-        seen = {first}
-        wanted = {"server at drain": 0, "server at start": 1, "server at load": 0, "server at rollback": 2}[moment]
+        later: set[int | None] = set()
         while not stopped.wait(0.005):
             pid = pid_of(stage.host, stage.runtime)
-            if pid is None:
-                continue
-            seen.add(pid)
-            if wanted == 0:
-                time.sleep(0.2)
-            if len(seen - {first}) == wanted:
+            later |= {pid} - {first, None}
+            if pid is not None and is_due(later):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                 return
+
+    begun, log = time.monotonic(), stage.host.root / "log" / f"{stage.runtime}.log"
+    starts = log.read_text(encoding="utf-8").count("stand-in starts") if log.exists() else 0
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -201,12 +297,12 @@ def killer(stage: Stage, moment: str) -> t.Iterator[None]:
 @contextlib.contextmanager
 def port_taker(stage: Stage, patch: t.Any, how: str) -> t.Iterator[None]:
     """Somebody else takes the server's port: before the activation, between stop and start, or there for a moment only."""
-    port = str(stage.host.port)
+    port = str(stage.port)
     argv = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", port] if how == "before" else [sys.executable, "-c", _TAKER, port]
     taker = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         if how == "before":
-            wait_until(lambda: ask(stage.host.port, "GET", "/") is not None or processes.listeners(stage.host.port))
+            wait_until(lambda: ask(stage.port, "GET", "/") is not None or processes.listeners(stage.port))
         else:
             assert taker.stdout is not None and taker.stdout.readline() == b"ready\n"
         if how == "moment":
@@ -301,8 +397,9 @@ def outcome_of(stage: Stage, before: str | None, work: t.Callable[[], t.Any]) ->
     except VenomError as error:
         details = error.to_result()
         reason = error.reason_code
-        step, cause = details.get("step", "refused"), details.get("cause", error.found)
-        rolled_back, log = details.get("rolled_back"), tuple(details.get("log_tail", ()))
+        mark = str(stage.host.root)
+        step, cause = details.get("step", "refused"), details.get("cause", error.found).replace(mark, "...").replace(sys.executable, "python")
+        rolled_back, log = details.get("rolled_back"), tuple(line.replace(mark, "...") for line in details.get("log_tail", ()))
     return Outcome(step, reason, cause, log, rolled_back, whose(stage.serving(), before)), details
 
 

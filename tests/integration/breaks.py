@@ -95,6 +95,47 @@ _VLLM = [
     Break("vllm", "two activations at once", MODEL, "", "", "", NEW, {"together": "both"}),
 ]  # fmt: skip
 
+_COMPLETION = {"kind": "answer", "path": "/v1/chat", "status": 500, "text": "an error was encountered while running the model", "times": 1}
+_LOAD = {"kind": "load", "path": "target", "times": 1}
+
+_OLLAMA = [
+    *_refused("ollama", "the model is gone from the server", "not_installed", "it lists", spoil="delete"),
+    *_refused("ollama", "the tag was moved to other bytes", "digest_mismatch", "the server has sha256:", spoil="move"),
+    *_refused("ollama", "/api/tags says a wrong digest", "digest_mismatch", "the server has sha256:",
+              fault=[{"kind": "tags_digest", "model": "target:latest"}]),
+    *_failing("ollama", "the blob of the weights is missing", "start", "no such file", spoil="missing"),
+    *_failing("ollama", "the blob of the weights is cut", "start", "unexpected EOF", spoil="cut"),
+    *_failing("ollama", "loading answers 500", "start", "llama runner process has terminated", fault=[_LOAD]),
+    *_failing("ollama", "loading answers 404", "start", "not found", fault=[{**_LOAD, "status": 404, "text": "model 'target' not found"}]),
+    *_failing("ollama", "loading hangs", "start", "within", fault=[{**_LOAD, "seconds": 30}], patience=0.5),
+    *_failing("ollama", "a completion that fails", "prove", "answered 500", fault=[_COMPLETION]),
+    *_failing("ollama", "a completion without text", "prove", "without any text", fault=[{"kind": "mute", "model": "target:latest"}]),
+    *_failing("ollama", "/api/ps does not list what was loaded", "prove", "in memory", fault=[{"kind": "ps_hides", "model": "target:latest"}]),
+    *_failing("ollama", "an alias was given before the load fails", "start", "llama runner", alias="chat",
+              fault=[{**_LOAD, "path": "chat"}]),
+    *_failing("ollama", "the server is killed while it loads", "start", "", fault=[{**_LOAD, "seconds": 30}], kill="server at load"),
+    *_failing("ollama", "the server is killed while it is proved", "prove", "no completion", kill="server at load",
+              fault=[{"kind": "hang", "path": "/v1/chat", "seconds": 30, "times": 1}]),
+    Break("ollama", "the server is killed during the rollback", MODEL, "start", "activation_failed", "llama runner", NOTHING,
+          {"fault": [_LOAD, {"kind": "load", "path": "BEFORE", "seconds": 30, "times": 1}], "kill": "server at load"}, False),
+    Break("ollama", "another program has the port", NONE, "refused", "port_in_use", "http.server", NOTHING, {"port": "before"}),
+    Break("ollama", "another activation holds the lock", MODEL, "refused", "locked", "", BEFORE, {"together": "refused"}),
+    Break("ollama", "two activations at once", MODEL, "", "", "", NEW, {"together": "both"}),
+    Break("ollama", "no registry answers", NONE, "", "", "", NEW),
+]  # fmt: skip
+
+
+def _full(section: str) -> list[Break]:
+    """The disk is full from a step on, and stays so during the rollback."""
+    return [
+        Break(section, "the disk is full when the configuration is written", MODEL, "switch", "activation_failed", "No space left", BEFORE,
+              {"full": "switch"}, False),
+        Break(section, "the disk is full when the configuration is written", NONE, "switch", "activation_failed", "No space left", NOTHING,
+              {"full": "switch"}, False),
+        Break(section, "the disk is full at the commit", MODEL, "commit", "activation_failed", "No space left", BEFORE, {"full": "commit"}, True),
+    ]  # fmt: skip
+
+
 #: Steps with the moment in them at which the activation's process is killed, and what serves then.
 _CUTS = {
     "vllm": (
@@ -105,7 +146,8 @@ _CUTS = {
         ("check", BEFORE), ("drain", BEFORE), ("switch", BEFORE), ("start", BEFORE), ("prove", NEW), ("commit", NEW), ("the end", NEW),
     ),
 }  # fmt: skip
-_ROLLBACK_CUTS = {"vllm": (("rollback start", NEW), ("rollback prove", BEFORE)), "ollama": (("rollback start", NEW), ("rollback prove", BEFORE))}
+#: What fails, so that there is a rollback to be killed in.
+_BAD: dict[str, dict[str, t.Any]] = {"vllm": {"behave": {"root": "/elsewhere"}}, "ollama": {"fault": [_COMPLETION]}}
 
 
 def _cuts(section: str) -> list[Break]:
@@ -115,12 +157,12 @@ def _cuts(section: str) -> list[Break]:
         found.append(Break(section, name, MODEL, "cut", "", "", serves, {"cut": step}))
     found.append(Break(section, "the activation is killed at start", NONE, "cut", "", "", NOTHING, {"cut": "start"}))
     found.append(Break(section, "the activation is killed at prove", NONE, "cut", "", "", NEW, {"cut": "prove"}))
-    for step, serves in _ROLLBACK_CUTS[section]:
-        found.append(Break(section, f"the activation is killed at {step}", MODEL, "cut", "", "", serves, {"cut": step, "bad": True}))
+    for step, serves in (("rollback start", NEW), ("rollback prove", BEFORE)):
+        found.append(Break(section, f"the activation is killed at {step}", MODEL, "cut", "", "", serves, {"cut": step, **_BAD[section]}))
     return found
 
 
-BREAKS: tuple[Break, ...] = (*_VLLM, *_cuts("vllm"))
+BREAKS: tuple[Break, ...] = (*_VLLM, *_full("vllm"), *_cuts("vllm"), *_OLLAMA, *_full("ollama"), *_cuts("ollama"))
 
 
 def of(section: str) -> list[t.Any]:

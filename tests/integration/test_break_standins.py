@@ -21,6 +21,7 @@ import pytest
 from integration import breaks, failures_page
 from integration.break_stage import (
     TARGET,
+    OllamaStage,
     Stage,
     VllmStage,
     die_at,
@@ -34,9 +35,10 @@ from integration.break_stage import (
 )
 from integration.breaks import BEFORE, MODEL, NOTHING, Break
 
-from ansible_collections.venom.llm.plugins.module_utils import activation_server, files, processes, status
+from ansible_collections.venom.llm.plugins.module_utils import activation_server, files, observation, processes, status
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.vllm import VllmRuntime
 
-STAGES: dict[str, t.Callable[[Path], Stage]] = {"vllm": VllmStage}
+STAGES: dict[str, t.Callable[[Path], Stage]] = {"vllm": VllmStage, "ollama": OllamaStage}
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +46,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins are ready within a tenth of a second."""
     monkeypatch.setattr(activation_server, "POLL_SECONDS", 0.03)
     monkeypatch.setattr(status, "CPU_SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(VllmRuntime.health, "__defaults__", (0.5,))
+    monkeypatch.setattr(observation, "QUESTION_TIMEOUT", 0.5)
 
 
 class Stages:
@@ -102,8 +106,8 @@ def test_a_break(case: Break, stages: Stages, monkeypatch: pytest.MonkeyPatch) -
         seen, details = cause(case, stage, before, monkeypatch)
         assert (seen.step, seen.reason, seen.serves, seen.rolled_back) == (case.step, case.reason, case.serves, case.rolled_back), details
         assert case.said in seen.cause
-        if seen.step not in ("refused", "cut", "", "drain"):
-            assert seen.log and details["steps"], "the evidence is in the result"
+        if details.get("step"):
+            assert details["steps"] and (seen.log or "port" in case.do or "full" in case.do), details
         stage.repair()
         if seen.step != "cut":
             check_agreement(stage, case, before, record)
@@ -117,6 +121,8 @@ def cause(case: Break, stage: Stage, before: str | None, monkeypatch: pytest.Mon
     options: dict[str, t.Any] = {"stop_timeout": 2.0}
     if "patience" in do:
         options["health_timeout"] = str(do["patience"])
+    if "alias" in do:
+        options["alias"] = do["alias"]
     if "busy" in do:
         options.update(drain_policy=do["busy"], drain_timeout=0.2)
     if "cut" in do:
@@ -169,13 +175,14 @@ def both(stage: Stage, before: str | None) -> tuple[failures_page.Outcome, dict[
 
 def check_agreement(stage: Stage, case: Break, before: str | None, record: str | None) -> None:
     """What the record and the status say is what serves; where nothing serves, nothing runs and nothing comes back."""
-    told = stage.host.status()
+    told = stage.status()
     if case.serves == NOTHING:
-        assert stage.committed() == record
-        assert told["status"] == "offline" and told["pids"] == [] and leftovers(stage.host) == []
-        assert processes.listeners(stage.host.port) == []
+        # Ollama runs on without a model where it did so before.
+        is_idle = stage.runtime == "ollama" and told["status"] == "online" and told["active_model"] is None
+        assert is_idle or told["status"] == "offline" and told["pids"] == [] and processes.listeners(stage.port) == [], told
+        assert stage.committed() == record and sorted(told["pids"]) == sorted(leftovers(stage.host))
         time.sleep(0.2)
-        assert leftovers(stage.host) == [], "it loops"
+        assert stage.serving() is None and sorted(told["pids"]) == sorted(leftovers(stage.host)), "it loops"
         return
     serving = stage.serving()
     assert stage.committed() == serving and (case.serves != BEFORE or serving == before)
@@ -188,8 +195,8 @@ def check_the_next(stage: Stage, case: Break, before: str | None) -> None:
     known = stage.committed()
     if known is not None:
         stage.activate(known)
-        assert stage.serving() == known == stage.committed() and stage.host.status()["status"] == "online"
-    name = next(name for name in stage.good if name not in (before, known))
+        assert stage.serving() == known == stage.committed() and stage.status()["status"] == "online"
+    name = next(name for name in stage.good if name != known)
     result = stage.activate(name)
     assert result["changed"] and result["status"]["status"] == "online" and stage.serving() == name == stage.committed()
-    assert sorted(stage.host.status()["pids"]) == sorted(leftovers(stage.host))
+    assert sorted(stage.status()["pids"]) == sorted(leftovers(stage.host))

@@ -289,6 +289,10 @@ class Api:
         """Load it, for as long as the request says."""
         if "completion" not in model.capabilities():
             raise Refused(400, f'"{data["model"]}" does not support {what}')
+        failing = self.faults.take("load", model.name.shortest)
+        if failing is not None:
+            time.sleep(float(failing.get("seconds", 0)))
+            raise Refused(int(failing.get("status", 500)), failing.get("text", "llama runner process has terminated: exit status 2"))
         try:
             self.loaded.use(model, _keep_alive(data), data.get("options") or {})
         except GoError as exc:
