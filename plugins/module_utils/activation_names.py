@@ -46,9 +46,12 @@ def plan_name(
 
 
 def check_model(listed: t.Sequence[ServedModel], spelling: Spelling, active: Active) -> None:
-    """The server has the model under its own name with its own bytes. Raises ``not_installed``, ``digest_mismatch``."""
-    present = next((model for model in listed if spelling(model.id) == spelling(active.model)), None)
-    if present is None:
+    """The server has the model, under its own name or already under the alias. Raises ``not_installed``, ``digest_mismatch``."""
+    own = next((model for model in listed if spelling(model.id) == spelling(active.model)), None)
+    known = {spelling(active.model), spelling(active.alias)}
+    if any(spelling(model.id) in known and model.root == active.path for model in listed):
+        return
+    if own is None:
         raise VenomError(
             "not_installed",
             wanted=f"{active.model} in the server's store",
@@ -56,16 +59,15 @@ def check_model(listed: t.Sequence[ServedModel], spelling: Spelling, active: Act
             todo="install it again: venom_model with state present",
             model=active.model,
         )
-    if present.root != active.path:
-        raise VenomError(
-            "digest_mismatch",
-            wanted=f"{active.model} with {active.path}, as it was installed",
-            found=f"the server has {present.root} under that name",
-            todo="somebody moved the tag: install the model again with venom_model",
-            model=active.model,
-            expected=active.path,
-            actual=present.root,
-        )
+    raise VenomError(
+        "digest_mismatch",
+        wanted=f"{active.model} with {active.path}, as it was installed",
+        found=f"the server has {own.root} under that name",
+        todo="somebody moved the tag: install the model again with venom_model",
+        model=active.model,
+        expected=active.path,
+        actual=own.root,
+    )
 
 
 def give(live: LiveModels, change: NameChange, model: str) -> None:

@@ -115,13 +115,16 @@ def _plan_running(site: Site, request: Request, seen: Observation, again: bool) 
         start.append("it runs with what was on trial")
     version, beside = version_reasons(site, request), beside_reasons(site, request)
     drain = ("check", "drain") if again or seen.is_up else ("check",)
-    if version or beside or (seen.trial is not None and not left):
+    unfinished = ["the change before it was cut off before its commit"] if seen.trial is not None and not left else []
+    if unfinished and not start and not version and not beside:
+        core: tuple[str, ...] = ("check", "prove", "commit")
+    elif version or beside or unfinished:
         core = _with_trial(drain, ("start", "prove") if start or version else ("prove",), beside)
     elif start:
         core = (*drain, "start", "prove")
     else:
         core = ("prove",) if seen.served is None or left or rivals else ()
-    reasons = (*left, *_said(rivals, site), *start[:1], *version, *beside)
+    reasons = (*left, *_said(rivals, site), *start[:1], *version, *beside, *unfinished)
     return _plan(site, seen, bool(reasons), _before(left, rivals, core), reasons, seen.committed, request)
 
 

@@ -96,10 +96,12 @@ class OllamaModels:
         self._api.load(name, timeout)
 
     def unload(self, paths: t.Collection[str], timeout: float) -> None:
-        """See ``LiveModels``. A model whose names are all gone leaves the memory only when it expires."""
-        for model in self._api.loaded():
-            if model.digest in paths:
-                self._api.unload(model.name, timeout)
+        """See ``LiveModels``. The server tells a loaded model by the name it was loaded by, which may mean another one by now."""
+        names = {model.digest: model.name for model in self._api.models()}
+        for path in {model.digest for model in self._api.loaded() if model.digest in paths}:
+            # One whose names are all gone leaves the memory only when it expires.
+            if path in names:
+                self._api.unload(names[path], timeout, path)
 
     def copy(self, source: str, name: str) -> None:
         """See ``LiveModels``."""
