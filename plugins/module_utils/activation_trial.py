@@ -8,6 +8,7 @@ boot reads. ``runtime.json`` says what the trial is, before any of it is done.
 """
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 
@@ -74,7 +75,7 @@ def revert_names(server: Server) -> list[str]:
         return []
     done = [take_back(live, server.runtime.spelling, change) for change in trial.names]
     rest = replace(trial, names=())
-    save(server, None if rest == Trial(begun_at=rest.begun_at) else rest)
+    _save_if_possible(server, None if rest == Trial(begun_at=rest.begun_at) else rest)
     return done
 
 
@@ -82,7 +83,13 @@ def close(server: Server) -> None:
     """No trial any more, except for names that a server which does not answer could not give up yet."""
     trial = present(server)
     left = trial.names if trial is not None else ()
-    save(server, Trial(names=left) if left else None)
+    _save_if_possible(server, Trial(names=left) if left else None)
+
+
+def _save_if_possible(server: Server, trial: Trial | None) -> None:
+    """On a full disk the trial stays written down, and the next run takes back once more what is no longer there."""
+    with contextlib.suppress(OSError):
+        save(server, trial)
 
 
 def save(server: Server, trial: Trial | None) -> None:
