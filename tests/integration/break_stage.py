@@ -19,7 +19,7 @@ from pathlib import Path
 
 from integration.breaks import BEFORE, NEW, NOTHING
 from integration.failures_page import Outcome
-from integration.runtime_support import SAMPLES, TwoRuntimes, digest_of
+from runtime_support import SAMPLES, TwoRuntimes, digest_of
 
 from ansible_collections.venom.llm.plugins.module_utils import activation, files, processes
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
@@ -210,7 +210,7 @@ class OllamaStage:
         elif spoil == "missing":
             weights.unlink()
         elif spoil == "cut":
-            weights.write_bytes(weights.read_bytes()[:-1000])
+            weights.write_bytes(weights.read_bytes()[:64])
         for fault in do.get("fault", ()):
             path = fault.get("path", "").replace("BEFORE", before or "")
             assert ask(self.port, "POST", "/_lab/faults", {**fault, "path": path}) is not None
@@ -320,13 +320,13 @@ def port_taker(stage: Stage, patch: t.Any, how: str) -> t.Iterator[None]:
         taker.communicate()
 
 
-def fill_disk(patch: t.Any, step: str) -> None:
-    """No byte can be written any more below the folders of the collection, from a step on."""
+def fill_disk(stage: Stage, patch: t.Any, step: str) -> None:
+    """No file of the configuration can be written any more, from a step on."""
     full = [False]
     write, run_step = files.write_atomic, activation.Transaction._step
 
     def refused(path: str, *arguments: t.Any, **options: t.Any) -> None:
-        if full[0]:
+        if full[0] and path.startswith(str(stage.host.root / "config")):
             raise OSError(28, "No space left on device", path)
         write(path, *arguments, **options)
 

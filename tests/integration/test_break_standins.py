@@ -135,7 +135,7 @@ def cause(case: Break, stage: Stage, before: str | None, monkeypatch: pytest.Mon
         if "port" in do:
             stack.enter_context(port_taker(stage, patch, do["port"]))
         if "full" in do:
-            fill_disk(patch, do["full"])
+            fill_disk(stage, patch, do["full"])
         if "together" in do:
             options["lock_timeout"] = 0.1
             stack.enter_context(files.Lock(str(stage.host.root / "run" / f"{stage.runtime}.lock"), timeout=0, owner={"operation": "another"}))
