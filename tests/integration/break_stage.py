@@ -169,6 +169,7 @@ class OllamaStage:
         self.samples = {"one": "tiny", "two": "mid", TARGET: "big"}
         self._store()
         self._listed: dict[str, str] | None = None
+        self._hidden = False
 
     @property
     def port(self) -> int:
@@ -211,6 +212,7 @@ class OllamaStage:
             weights.unlink()
         elif spoil == "cut":
             weights.write_bytes(weights.read_bytes()[:64])
+        self._hidden = any(fault["kind"] == "ps_hides" for fault in do.get("fault", ()))
         for fault in do.get("fault", ()):
             path = fault.get("path", "").replace("BEFORE", before or "")
             assert ask(self.port, "POST", "/_lab/faults", {**fault, "path": path}) is not None
@@ -220,6 +222,9 @@ class OllamaStage:
     def repair(self) -> None:
         """See ``Stage``. Names that a failure left behind would show here."""
         answered = ask(self.port, "DELETE", "/_lab/faults") is not None
+        if self._hidden:
+            # What a server hides nobody can take out of its memory, before it tells the truth again.
+            ask(self.port, "POST", "/api/generate", {"model": TARGET, "keep_alive": 0})
         if answered and self._listed is not None:
             given = set(self.host.names()) - {f"{name}:latest" for name in self.samples}
             assert not given, f"left behind: {given}"
