@@ -80,7 +80,6 @@ class Transaction:
         self._log_mark = 0
         self._was_up = server.is_alive()
         self._committed = committed_of(server.runtime, server.record())
-        self._is_resumed = activation_trial.present(server) is not None
 
     def run(self, steps: t.Sequence[str]) -> None:
         """Do the steps in order. Raises ``failure_code`` after putting things right, or what ``check`` refused with."""
@@ -122,7 +121,6 @@ class Transaction:
         activation_trial.revert(self.server)
         done = ["what was tried is taken back", *self._unload_tried(trial), *self._revert_names(), *self._return_place(trial)]
         activation_trial.close(self.server)
-        self._is_resumed = False
         return "; ".join(done)
 
     def check(self) -> str:
@@ -349,17 +347,13 @@ class Transaction:
             return "everything is left as it is, as rollback is off", False
         if step == "commit" and self._is_committed():
             return "the model serves and is what a boot comes back to; the next run completes the record", False
-        if step == "switch" and not self._is_resumed:
-            # A disk that is full, most of the time. What serves has not been touched, and stays.
-            activation_trial.revert(self.server)
-            activation_trial.close(self.server)
-            return "the server was not touched", False
         trial, good = activation_trial.present(self.server), self._committed
         if trial is not None:
             self._step("switch", label="rollback ", does="revert")
         if self._can_return(trial):
             self.target = good
-            self._step("start", label="rollback ")
+            if step != "switch" or self.runtime.live() is not None or self.server.must_restart():
+                self._step("start", label="rollback ")
             self._step("prove", label="rollback ")
             outcome = f"{good.alias} serves again" if good is not None else "no model was active before; the server answers again"
         elif self._was_up and self.runtime.runs_without_model and self.runtime.health().state == "ready":
@@ -369,7 +363,10 @@ class Transaction:
             outcome = "no other model was good before, so the server is stopped"
         if trial is not None and trial.stopped:
             self._step("exclusive", label="rollback ", does="return")
-        activation_trial.close(self.server)
+        try:
+            activation_trial.close(self.server)
+        except OSError as error:
+            outcome = f"{outcome}; the record still has the change on trial ({error.strerror}), which the next run settles"
         return outcome, good is not None and self.target is good
 
     def _can_return(self, trial: Trial | None) -> bool:

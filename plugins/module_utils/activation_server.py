@@ -111,7 +111,7 @@ class Server:
         """Stop every process of the server and wait until the GPU memory it held is free."""
         held = set(self.supervisor.pids())
         self.supervisor.stop(limits.stop_timeout)
-        self._note_started(None)
+        self._note_start(None)
         try:
             wait_for(
                 lambda: "held" if held & (self.gpu_pids() or set()) else "free",
@@ -131,12 +131,12 @@ class Server:
             raise port_conflict(foreign, self.runtime)
         begun = time.monotonic()
         self.supervisor.start()
-        self._note_started(digest_of(self.runtime, self.supervisor, self.runtime.active()))
+        self._note_start(digest_of(self.runtime, self.supervisor, self.runtime.active()))
         self.wait_ready(limits)
         return time.monotonic() - begun
 
-    def _note_started(self, digest: str | None) -> None:
-        """Write down what it runs with. On a full disk the old note stays, and the next run restarts it: it must not keep one from running."""
+    def _note_start(self, digest: str | None) -> None:
+        # On a full disk a server must still stop and start; the worst that a stale note does is one more restart.
         with contextlib.suppress(OSError):
             self.change_record(lambda record: record.with_started(self.runtime.name, digest))
 

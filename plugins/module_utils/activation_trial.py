@@ -75,7 +75,9 @@ def revert_names(server: Server) -> list[str]:
         return []
     done = [take_back(live, server.runtime.spelling, change) for change in trial.names]
     rest = replace(trial, names=())
-    _save_if_possible(server, None if rest == Trial(begun_at=rest.begun_at) else rest)
+    # On a full disk they stay written down, and the next run finds that they are not ours any more.
+    with contextlib.suppress(OSError):
+        save(server, None if rest == Trial(begun_at=rest.begun_at) else rest)
     return done
 
 
@@ -83,13 +85,7 @@ def close(server: Server) -> None:
     """No trial any more, except for names that a server which does not answer could not give up yet."""
     trial = present(server)
     left = trial.names if trial is not None else ()
-    _save_if_possible(server, Trial(names=left) if left else None)
-
-
-def _save_if_possible(server: Server, trial: Trial | None) -> None:
-    """On a full disk the trial stays written down, and the next run takes back once more what is no longer there."""
-    with contextlib.suppress(OSError):
-        save(server, trial)
+    save(server, Trial(names=left) if left else None)
 
 
 def save(server: Server, trial: Trial | None) -> None:

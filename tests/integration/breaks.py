@@ -130,7 +130,7 @@ def _full(section: str) -> list[Break]:
     """The disk is full from a step on, and stays so during the rollback."""
     return [
         Break(section, "the disk is full when the configuration is written", MODEL, "switch", "activation_failed", "No space left", BEFORE,
-              {"full": "switch"}, False),
+              {"full": "switch"}, True),
         Break(section, "the disk is full when the configuration is written", NONE, "switch", "activation_failed", "No space left", NOTHING,
               {"full": "switch"}, False),
         Break(section, "the disk is full at the commit", MODEL, "commit", "activation_failed", "No space left", BEFORE, {"full": "commit"}, True),
