@@ -119,7 +119,7 @@ class Transaction:
         if trial is None:
             return "nothing is left over"
         activation_trial.revert(self.server)
-        done = ["what was tried is taken back", *self._revert_names(), *self._return_place(trial)]
+        done = ["what was tried is taken back", *self._unload_tried(trial), *self._revert_names(), *self._return_place(trial)]
         activation_trial.close(self.server)
         return "; ".join(done)
 
@@ -204,8 +204,10 @@ class Transaction:
         if active is None or trial is None or trial.activation is None or self._active(trial.activation) != active:
             # Whatever a trial that this is not has named.
             said += activation_trial.revert_names(self.server)
+        old = {each.path for each in (self._committed, self._change.target) if each is not None}
         if active is None:
-            return said
+            unloaded = self.server.unload(old, self.limits)
+            return [*said, unloaded] if unloaded else said
         listed, spelling = live.listed(), self.runtime.spelling
         activation_names.check_model(listed, spelling, active)
         record = self.server.record()
@@ -215,8 +217,7 @@ class Transaction:
             activation_trial.add_name(self.server, change)
             activation_names.give(live, change, active.model)
             said.append(f"{active.model} is also {active.alias}")
-        old = {each.path for each in (self._committed, self._change.target) if each is not None} - {active.path}
-        unloaded = self.server.unload(old, self.limits)
+        unloaded = self.server.unload(old - {active.path}, self.limits)
         said += [unloaded] if unloaded else []
         live.load(active.alias, self.limits.health_timeout)
         return [*said, f"loaded {active.model}"]
@@ -292,6 +293,13 @@ class Transaction:
             return []
         return activation_trial.revert_names(self.server)
 
+    def _unload_tried(self, trial: Trial) -> list[str]:
+        """A live server that a run before this one had load a model keeps it in memory beside the committed one."""
+        if trial.activation is None or self.runtime.live() is None or self.runtime.health().state != "ready":
+            return []
+        unloaded = self.server.unload({trial.activation.path} - {self._committed.path if self._committed else ""}, self.limits)
+        return [unloaded] if unloaded else []
+
     def _return_place(self, trial: Trial) -> list[str]:
         """Start the runtimes again that had made room for the trial."""
         said = []
@@ -308,7 +316,8 @@ class Transaction:
         """Capture the evidence, put things right, and tell all of it."""
         cause = _cause(error)
         service = self.supervisor.status()
-        tail = base.log_tail(self.supervisor.log_path, _LOG_LINES, self._log_mark)
+        # A server that runs on may have written nothing since; its last lines are all there is.
+        tail = base.log_tail(self.supervisor.log_path, _LOG_LINES, self._log_mark) or base.log_tail(self.supervisor.log_path, _LOG_LINES)
         outcome, rolled_back = "nothing was touched", False
         if switched:
             try:

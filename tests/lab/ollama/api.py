@@ -71,7 +71,11 @@ class Api:
 
     def ps(self, handler: Handler) -> None:
         """GET /api/ps."""
-        handler.json({"models": self.loaded.listed()})
+        entries = self.loaded.listed()
+        hidden = self.faults.take("ps_hides")
+        if hidden is not None:
+            entries = [entry for entry in entries if hidden.get("model", entry["name"]) != entry["name"]]
+        handler.json({"models": entries})
 
     # -- models on disk
 
@@ -285,10 +289,21 @@ class Api:
         """Load it, for as long as the request says."""
         if "completion" not in model.capabilities():
             raise Refused(400, f'"{data["model"]}" does not support {what}')
+        failing = self.faults.take("load", model.name.shortest)
+        if failing is not None:
+            time.sleep(float(failing.get("seconds", 0)))
+            raise Refused(int(failing.get("status", 500)), failing.get("text", "llama runner process has terminated: exit status 2"))
         try:
             self.loaded.use(model, _keep_alive(data), data.get("options") or {})
         except GoError as exc:
             raise Refused(500, exc.text) from None
+
+    def say(self, model: Model) -> list[str]:
+        """The words of a completion: always the same, and by the model's digest."""
+        mute = self.faults.take("mute")
+        if mute is not None and mute.get("model", model.name.shortest) == model.name.shortest:
+            return []
+        return [" I am", f" {model.manifest.digest[:12]}"]
 
     def generate(self, handler: Handler) -> None:
         """POST /api/generate: load, unload, or words."""
@@ -318,7 +333,7 @@ class Api:
         if not prompt:
             handler.json(line("", done_reason="load"))
             return
-        said = words(model)
+        said = self.say(model)
         end: dict[str, t.Any] = {"done_reason": "stop"}
         if what == "generate":
             end["context"] = [len(prompt), *range(len(said))]
@@ -345,11 +360,6 @@ class Api:
         except GoError as exc:
             raise Refused(404, f'model "{text}" not found, try pulling it first') if exc.missing else Refused(500, exc.text) from None
         raise Refused(501, "This server does not support embeddings. Start it with `--embeddings`")
-
-
-def words(model: Model) -> list[str]:
-    """What a model says: always the same, and by its digest."""
-    return [" I am", f" {model.manifest.digest[:12]}"]
 
 
 def _text(data: t.Mapping[str, t.Any], key: str, struct: str) -> str:

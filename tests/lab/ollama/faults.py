@@ -12,6 +12,9 @@ A fault is a dict with ``kind`` and, if it is to end, ``times``. They come from 
 - delete_500: DELETE answers 500 with ``text`` and removes nothing
 - slow_unload: a model stays in /api/ps for ``seconds`` after keep_alive 0 was answered
 - slow_load: a load takes ``seconds`` more; past OLLAMA_LOAD_TIMEOUT it fails
+- load: loading a model whose name starts with ``path`` takes ``seconds`` (default: none) and answers ``status`` (default: 500) with ``text``
+- mute: completions of ``model`` (default: every model) have no words
+- ps_hides: /api/ps leaves out ``model`` (default: every model), loaded or not
 - answer: ``status`` with ``text`` as error, for every path that starts with ``path``
 - hang: no answer for ``seconds``, for every path that starts with ``path``
 """
@@ -21,7 +24,9 @@ import json
 import threading
 import typing as t
 
-KINDS = ("pull_cut", "pull_stall", "pull_error", "tags_digest", "delete_500", "slow_unload", "slow_load", "answer", "hang")
+KINDS = (
+    "pull_cut", "pull_stall", "pull_error", "tags_digest", "delete_500", "slow_unload", "slow_load", "load", "mute", "ps_hides", "answer", "hang",
+)  # fmt: skip
 
 
 class Faults:

@@ -8,7 +8,7 @@ import time
 import typing as t
 
 from lab.ollama import gojson, models, names
-from lab.ollama.api import Api, words
+from lab.ollama.api import Api
 from lab.ollama.errors import GoError
 from lab.ollama.models import Model
 from lab.ollama.wire import JSON, PLAIN_JSON, Handler, Refused, Stream
@@ -68,7 +68,7 @@ class OpenAI:
             raise Refused(400, "model is required")
         model = self.api.find_for(data, "ChatRequest")
         self.api.load(model, {key: value for key, value in data.items() if key == "model"}, "chat" if prefix == "chatcmpl" else "generate")
-        said = words(model)
+        said = self.api.say(model)
         head = {
             "id": f"{prefix}-{int(model.manifest.digest[:6], 16) % 1000}",
             "object": kind,

@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A server that speaks the part of vLLM's HTTP interface that the collection uses, and misbehaves as its model folder says.
 
-It takes vLLM's own arguments. ``behaviour.json`` in the model folder: ``die`` (exit status at start), ``delay`` (seconds before it
-listens), ``silent`` (never listens), ``id`` and ``root`` (what it lists), ``health`` and ``chat`` (HTTP status), ``text`` (the
-completion), ``no_template``, ``die_at_completion``, ``in_flight`` (gauge, or the file that holds it; without it, the requests that are
-really in work), ``seconds`` (that a completion takes), ``ignore_term``, ``children`` (that ignore SIGTERM, each in a session of its own).
+It takes vLLM's own arguments. ``behaviour.json`` in the model folder: ``die`` (exit status at start), ``says`` (lines of its log before
+that), ``delay`` (seconds before it listens), ``silent`` (never listens), ``id`` and ``root`` (what it lists), ``health`` and ``chat``
+(HTTP status), ``hang`` (paths that get no answer), ``text`` (the completion), ``no_template``, ``die_at_completion``, ``in_flight`` (gauge,
+or the file that holds it; without it, the requests that are really in work), ``seconds`` (that a completion takes), ``ignore_term``,
+``children`` (that ignore SIGTERM, each in a session of its own).
 """
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ def make_handler(options: argparse.Namespace, behaviour: dict[str, t.Any]) -> ty
             self.wfile.write(data)
 
         def do_GET(self) -> None:
-            if self.path == "/health":
+            if self.path in behaviour.get("hang", ()):
+                time.sleep(600)
+            elif self.path == "/health":
                 self._send(behaviour.get("health", 200), "")
             elif self.path == "/v1/models":
                 name = behaviour.get("id", options.served_model_name)
@@ -61,6 +64,8 @@ def make_handler(options: argparse.Namespace, behaviour: dict[str, t.Any]) -> ty
 
         def _answer(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.path in behaviour.get("hang", ()):
+                time.sleep(600)
             if behaviour.get("die_at_completion"):
                 os._exit(1)
             time.sleep(behaviour.get("seconds", 0))
@@ -98,6 +103,8 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for dummy in range(behaviour.get("children", 0)):
         subprocess.Popen([sys.executable, "-c", STUBBORN], start_new_session=True)
+    for line in behaviour.get("says", ()):
+        print(line, flush=True)
     if "die" in behaviour:
         print("RuntimeError: the engine could not be initialised, token hf_abcdefghijklmnopqrstuvwx", flush=True)
         sys.exit(behaviour["die"])

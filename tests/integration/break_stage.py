@@ -1,0 +1,420 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where activations are broken on purpose in this process: a managed host in a folder, with stand-in servers, and the hands that break it."""
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+from integration.breaks import BEFORE, NEW, NOTHING
+from integration.failures_page import Outcome
+from runtime_support import SAMPLES, TwoRuntimes, digest_of
+
+from ansible_collections.venom.llm.plugins.module_utils import activation, files, processes
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.supervisors.process import ProcessSupervisor
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeHost, wait_until
+
+TARGET = "target"
+#: Holds a TCP port as soon as it is free.
+_TAKER = """
+import socket, sys, time
+holder = socket.socket()
+holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+print("ready", flush=True)
+while True:
+    try:
+        holder.bind(("127.0.0.1", int(sys.argv[1])))
+        holder.listen()
+        time.sleep(600)
+    except OSError:
+        time.sleep(0.001)
+"""
+
+
+class Answer(t.NamedTuple):
+    """Of a real request, made beside the collection."""
+
+    status: int
+    data: t.Any
+
+
+def ask(port: int, method: str, path: str, body: t.Any = None) -> Answer | None:
+    """One request to this host; None when nobody answers it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body))
+        response = connection.getresponse()
+        text = response.read()
+        return Answer(response.status, json.loads(text) if text else None)
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+
+
+def says(port: int, model: str) -> str:
+    """What a model answers to a client; empty when it does not."""
+    answer = ask(port, "POST", "/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": "Who are you?"}]})
+    return str(answer.data["choices"][0]["message"]["content"]) if answer is not None and answer.status == 200 else ""
+
+
+class Stage(t.Protocol):
+    """A host on which two good models take turns, and on which a third, the target, is what a case makes of it."""
+
+    host: FakeHost
+    runtime: str
+    good: tuple[str, str]
+
+    @property
+    def port(self) -> int:
+        """Where clients ask."""
+
+    def activate(self, name: str, **options: t.Any) -> dict[str, t.Any]:
+        """Activate by the name that clients use."""
+
+    def serving(self) -> str | None:
+        """The name of the model that gives a client an answer, or None when nothing runs."""
+
+    def prepare(self, do: t.Mapping[str, t.Any], before: str | None) -> None:
+        """Break what is to be broken before the activation."""
+
+    def repair(self) -> None:
+        """Make whole again what was broken."""
+
+    def committed(self) -> str | None:
+        """The name of the model that the record says."""
+
+    def status(self) -> dict[str, t.Any]:
+        """What the collection says, with a probe."""
+
+
+class VllmStage:
+    """vLLM's stand-in: a model on trial is another server."""
+
+    runtime = "vllm"
+    good = ("one", "two")
+
+    def __init__(self, root: Path) -> None:
+        self.host = FakeHost(root)
+        self.gauge = root / "in-flight"
+        self.entries = {name: self.host.install(f"lab/{name}") for name in (*self.good, TARGET)}
+        self.repair()
+
+    @property
+    def port(self) -> int:
+        """See ``Stage``."""
+        return self.host.port
+
+    def activate(self, name: str, **options: t.Any) -> dict[str, t.Any]:
+        """See ``Stage``."""
+        return self.host.activate(f"lab/{name}", **options)
+
+    def status(self) -> dict[str, t.Any]:
+        """See ``Stage``."""
+        return self.host.status()
+
+    def serving(self) -> str | None:
+        """See ``Stage``."""
+        listed = ask(self.host.port, "GET", "/v1/models")
+        if listed is None:
+            return None
+        name = str(listed.data["data"][0]["id"])
+        return name if says(self.host.port, name) == f"I am {name}" else None
+
+    def prepare(self, do: t.Mapping[str, t.Any], before: str | None) -> None:
+        """See ``Stage``."""
+        self.host.behave(self.entries[TARGET], **do.get("behave", {}))
+        if before is not None and "good" in do:
+            self.host.behave(self.entries[before], **do["good"])
+        weights = Path(self.entries[TARGET].local_path, "model.safetensors")
+        if do.get("weights") == "missing":
+            weights.unlink()
+        elif do.get("weights") == "cut":
+            weights.write_bytes(b"wei")
+        if "busy" in do or do.get("kill") == "server at drain":
+            self.gauge.write_text("1", encoding="ascii")
+
+    def repair(self) -> None:
+        """See ``Stage``."""
+        self.gauge.write_text("0", encoding="ascii")
+        for name, entry in self.entries.items():
+            Path(entry.local_path, "model.safetensors").write_bytes(b"weights")
+            self.host.behave(entry, **({} if name == TARGET else {"in_flight": str(self.gauge)}))
+
+    def committed(self) -> str | None:
+        """See ``Stage``."""
+        return committed(self.host, self.runtime)
+
+
+class OllamaStage:
+    """Ollama's stand-in: one server that changes what it has in memory. Without a model before, it runs with none."""
+
+    runtime = "ollama"
+    good = ("one", "two")
+
+    def __init__(self, root: Path) -> None:
+        self.host = TwoRuntimes(root)
+        self.samples = {"one": "tiny", "two": "mid", TARGET: "big"}
+        self._store()
+        self._listed: dict[str, str] | None = None
+        self._hidden = False
+
+    @property
+    def port(self) -> int:
+        """See ``Stage``."""
+        return self.host.ollama_port
+
+    def _store(self) -> None:
+        for name, sample in self.samples.items():
+            self.host.store(sample, name)
+
+    def activate(self, name: str, **options: t.Any) -> dict[str, t.Any]:
+        """See ``Stage``."""
+        return self.host.ollama(model=name, **options)
+
+    def status(self) -> dict[str, t.Any]:
+        """See ``Stage``."""
+        status: dict[str, t.Any] = self.host.both(probe=True)[self.runtime]
+        return status
+
+    def serving(self) -> str | None:
+        """See ``Stage``. Asking for a model loads it, so what is in memory is looked at first."""
+        loaded = ask(self.port, "GET", "/api/ps")
+        names = {digest_of(sample): name for name, sample in self.samples.items()}
+        found = [f"sha256:{model['digest']}" for model in loaded.data["models"]] if loaded is not None else []
+        if len(found) != 1:
+            return None if not found else f"several: {found}"
+        name = names[found[0]]
+        return name if found[0][7:19] in says(self.port, name) else None
+
+    def prepare(self, do: t.Mapping[str, t.Any], before: str | None) -> None:
+        """See ``Stage``."""
+        if before is None and "port" not in do:
+            self.host.ollama("started")
+        spoil, weights = do.get("spoil"), self.host.store_dir / "blobs" / f"sha256-{SAMPLES['big'].digest('model')}"
+        if spoil == "delete":
+            ask(self.port, "DELETE", "/api/delete", {"model": TARGET})
+        elif spoil == "move":
+            ask(self.port, "POST", "/api/copy", {"source": "two", "destination": TARGET})
+        elif spoil == "missing":
+            weights.unlink()
+        elif spoil == "cut":
+            weights.write_bytes(weights.read_bytes()[:64])
+        self._hidden = any(fault["kind"] == "ps_hides" for fault in do.get("fault", ()))
+        for fault in do.get("fault", ()):
+            path = fault.get("path", "").replace("BEFORE", before or "")
+            assert ask(self.port, "POST", "/_lab/faults", {**fault, "path": path}) is not None
+        if "port" not in do:
+            self._listed = self.host.names()
+
+    def repair(self) -> None:
+        """See ``Stage``. Names that a failure left behind would show here."""
+        answered = ask(self.port, "DELETE", "/_lab/faults") is not None
+        if self._hidden:
+            # What a server hides nobody can take out of its memory, before it tells the truth again.
+            ask(self.port, "POST", "/api/generate", {"model": TARGET, "keep_alive": 0})
+        if answered and self._listed is not None:
+            given = set(self.host.names()) - {f"{name}:latest" for name in self.samples}
+            assert not given, f"left behind: {given}"
+        self._store()
+
+    def committed(self) -> str | None:
+        """See ``Stage``."""
+        return committed(self.host, self.runtime)
+
+
+def committed(host: FakeHost, runtime: str) -> str | None:
+    """The alias that the record says."""
+    with contextlib.suppress(FileNotFoundError):
+        active = host.record()["active"].get(runtime)
+        return None if active is None else str(active["alias"])
+    return None
+
+
+def pid_of(host: FakeHost, runtime: str) -> int | None:
+    """The server's process by its pid file."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(json.loads((host.root / "run" / f"venom-{runtime}.pid.json").read_text(encoding="ascii"))["pid"])
+    return None
+
+
+def leftovers(host: FakeHost) -> list[int]:
+    """Living servers of this host, by what stands in their command line or environment."""
+    mark = str(host.root)
+    found = []
+    for pid in processes.pids():
+        if pid != os.getpid() and processes.start_ticks(pid) is not None and "VENOM_SERVER_ID" in processes.environment(pid):
+            words = (*processes.command_line(pid), *processes.environment(pid).values())
+            if any(mark in word for word in words):
+                found.append(pid)
+    return found
+
+
+@contextlib.contextmanager
+def killer(stage: Stage, moment: str) -> t.Iterator[None]:
+    """SIGKILL to the server at a moment: while the next one starts, while the present one is drained, while the rollback's one starts."""
+    first = pid_of(stage.host, stage.runtime)
+    stopped = threading.Event()
+
+    def is_due(later: set[int | None]) -> bool:
+        if moment == "server at drain":
+            return time.monotonic() > begun + 0.2
+        if moment == "server at load":
+            waiting = ask(stage.port, "GET", "/_lab/faults")
+            return waiting is not None and waiting.data == []
+        said = log.read_text(encoding="utf-8").count("stand-in starts") - starts
+        return said == len(later) == {"server at start": 1, "server at rollback": 2}[moment]
+
+    def work() -> None:
+        later: set[int | None] = set()
+        while not stopped.wait(0.005):
+            pid = pid_of(stage.host, stage.runtime)
+            later |= {pid} - {first, None}
+            if pid is not None and is_due(later):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                return
+
+    begun, log = time.monotonic(), stage.host.root / "log" / f"{stage.runtime}.log"
+    starts = log.read_text(encoding="utf-8").count("stand-in starts") if log.exists() else 0
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def port_taker(stage: Stage, patch: t.Any, how: str) -> t.Iterator[None]:
+    """Somebody else takes the server's port: before the activation, between stop and start, or there for a moment only."""
+    port = str(stage.port)
+    argv = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", port] if how == "before" else [sys.executable, "-c", _TAKER, port]
+    taker = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        if how == "before":
+            wait_until(lambda: ask(stage.port, "GET", "/") is not None or processes.listeners(stage.port))
+        else:
+            assert taker.stdout is not None and taker.stdout.readline() == b"ready\n"
+        if how == "moment":
+            real = activation.Transaction._give_up
+
+            def give_up(*arguments: t.Any, **options: t.Any) -> None:
+                taker.kill()
+                taker.wait()
+                real(*arguments, **options)
+
+            patch.setattr(activation.Transaction, "_give_up", give_up)
+        yield
+    finally:
+        taker.kill()
+        taker.communicate()
+
+
+def fill_disk(stage: Stage, patch: t.Any, step: str) -> None:
+    """No file of the configuration can be written any more, from a step on."""
+    full = [False]
+    write, run_step = files.write_atomic, activation.Transaction._step
+
+    def refused(path: str, *arguments: t.Any, **options: t.Any) -> None:
+        if full[0] and path.startswith(str(stage.host.root / "config")):
+            raise OSError(28, "No space left on device", path)
+        write(path, *arguments, **options)
+
+    def stepping(self: t.Any, name: str, *arguments: t.Any, **options: t.Any) -> None:
+        full[0] = full[0] or name == step
+        run_step(self, name, *arguments, **options)
+
+    patch.setattr(files, "write_atomic", refused)
+    patch.setattr(activation.Transaction, "_step", stepping)
+
+
+def in_child(work: t.Callable[[], t.Any]) -> tuple[int, t.Any]:
+    """Do it in a process of its own: the exit code, minus the signal if one ended it, and what it gave or how it failed."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            try:
+                result = work()
+            except VenomError as error:
+                result = error.to_result()
+            os.write(writing, json.dumps(result).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as stream:
+        text = stream.read()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), json.loads(text) if text else None
+
+
+def die_at(moment: str) -> None:
+    """From now on this process kills itself when an activation comes to a step, between stop and start, or at the end."""
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    step, start, run = activation.Transaction._step, ProcessSupervisor.start, activation.Transaction.run
+
+    def stepping(self: t.Any, name: str, *arguments: t.Any, **options: t.Any) -> None:
+        label = options.get("label", arguments[0] if arguments else "")
+        if label + name == moment:
+            die()
+        step(self, name, *arguments, **options)
+
+    def starting(self: t.Any) -> None:
+        if moment == "between stop and start":
+            die()
+        start(self)
+
+    def running(self: t.Any, steps: t.Sequence[str]) -> None:
+        run(self, steps)
+        if moment == "the end":
+            die()
+
+    activation.Transaction._step = stepping  # type: ignore[method-assign]
+    ProcessSupervisor.start = starting  # type: ignore[method-assign]
+    activation.Transaction.run = running  # type: ignore[method-assign]
+
+
+def outcome_of(stage: Stage, before: str | None, work: t.Callable[[], t.Any]) -> tuple[Outcome, dict[str, t.Any]]:
+    """Do it, and see what came of it."""
+    step = reason = cause = ""
+    log: tuple[str, ...] = ()
+    rolled_back: bool | None = None
+    details: dict[str, t.Any] = {}
+    try:
+        details = work() or {}
+    except VenomError as error:
+        details = error.to_result()
+        reason = error.reason_code
+        mark = str(stage.host.root)
+        step, cause = details.get("step", "refused"), details.get("cause", error.found).replace(mark, "...").replace(sys.executable, "python")
+        rolled_back, log = details.get("rolled_back"), tuple(line.replace(mark, "...") for line in details.get("log_tail", ()))
+    return Outcome(step, reason, cause, log, rolled_back, whose(stage.serving(), before)), details
+
+
+def whose(serving: str | None, before: str | None) -> str:
+    """The model that serves, in the words of the catalogue."""
+    if serving is None:
+        return NOTHING
+    return BEFORE if serving == before else NEW if serving == TARGET else serving
+
+
+def wipe_run_dir(host: FakeHost) -> None:
+    """What a boot does to the folder of running things."""
+    shutil.rmtree(host.root / "run", ignore_errors=True)
