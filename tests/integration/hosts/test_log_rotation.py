@@ -28,7 +28,9 @@ def sh(lab: Lab, script: str) -> str:
 
 def rotated(lab: Lab, before: str = "true") -> dict[str, int]:
     """Do ``before``, let the host's logrotate run as it does by itself, and tell the files with their sizes, without the first part of the name."""
-    listing = sh(lab, f"{before}; systemctl start logrotate.service; cd {FOLDER}; stat -c '%n %s' vllm.log*")
+    # It may not be started as often as that within seconds, systemd.unit(5) on StartLimitBurst=, unless the count begins anew.
+    run = "systemctl reset-failed logrotate.service; systemctl start logrotate.service"
+    listing = sh(lab, f"{before}; {run}; cd {FOLDER}; stat -c '%n %s' vllm.log*")
     return {name.replace("vllm.log", ""): int(size) for name, size in (line.split() for line in listing.splitlines())}
 
 
