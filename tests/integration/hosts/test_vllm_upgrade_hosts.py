@@ -41,6 +41,15 @@ def sh(lab: Lab, script: str) -> str:
     return lab.run(HOST, ["sh", "-ec", script]).stdout.strip()
 
 
+@pytest.fixture(autouse=True)
+def bare(lab: Lab) -> t.Iterator[None]:
+    """No vLLM on the host before, whatever other tests left there, and none after."""
+    clear = f"systemctl disable --now venom-vllm 2>&1 || true; rm -rf {FOLDER} /etc/venom/runtime.json /etc/venom/vllm.active.env*"
+    sh(lab, clear)
+    yield
+    sh(lab, clear)
+
+
 def put_version(lab: Lab, version: str, program: str) -> None:
     """A finished build of the version, as the role would leave it, whose interpreter is this shell script."""
     torch = yaml.safe_load((ROOT / "roles/vllm/defaults/main.yml").read_text(encoding="utf-8"))["venom_vllm_cpu_torch"]
@@ -84,4 +93,3 @@ def test_a_version_is_taken_when_it_serves_and_given_back_when_it_does_not(lab: 
     # The oldest made room: two are kept, and these are the wanted one and the one that runs.
     assert runs(lab) == (SECOND, SECOND, [SECOND, BROKEN])
     assert operator.play("site", "--limit", HOST, "--tags", "vllm,activate", venom_vllm_version=SECOND, **DECLARED).changed() == []
-    sh(lab, f"systemctl disable --now venom-vllm; rm -rf {FOLDER} /etc/venom/runtime.json /etc/venom/vllm.active.env*")
