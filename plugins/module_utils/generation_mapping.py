@@ -32,8 +32,8 @@ _NUMBERS: dict[str, dict[str, str]] = {
 _OTHERS = ("stop", "format", "response_format", "tools", "tool_choice", "think")
 _CHOICES = ("auto", "none", "required")
 _EFFORTS = ("low", "medium", "high")
-#: OpenAI takes four stop sequences at most.
-_MAX_STOPS = {"openai": 4}
+#: The OpenAI API takes four stop sequences at most, and so does vLLM, which checks requests by it.
+_MAX_STOPS = {"openai": 4, "vllm": 4}
 _INT32 = 2**31 - 1
 
 Values = dict[str, t.Any]

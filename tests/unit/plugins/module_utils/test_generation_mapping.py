@@ -73,6 +73,7 @@ def test_further_refusals() -> None:
         ({"max_tokens": 5000}, "vllm", {"max_context_length": 4096}),
         ({"seed": 2**40}, "ollama", None),
         ({"stop": list("abcde")}, "openai", None),
+        ({"stop": list("abcde")}, "vllm", None),
         ({}, "grok", None),
         ("text", "vllm", None),
     ):
