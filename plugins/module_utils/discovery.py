@@ -78,12 +78,14 @@ def _file_record(root: str, path: str, digests: t.Mapping[int, Digest]) -> FileR
     return FileRecord(os.path.relpath(path, root), status.st_size, digest, status.st_mtime_ns, status.st_ino)
 
 
-def describe(entry: Entry, declared: t.Mapping[str, t.Any]) -> Entry:
-    """The entry with what its published files and its operator say about it."""
+def describe(entry: Entry, declared: t.Mapping[str, t.Any], warn: t.Callable[[str], object] = lambda dummy: None) -> Entry:
+    """The entry with what its published files and its operator say about it; ``warn`` hears what could not be found out."""
     if entry.provider == "ollama":
         # Its facts come from the model's config layer when it is installed; here only the operator has something to add.
         return entry.replace(capabilities=Facts().capabilities(declared))
-    facts: Facts = read_facts(entry.local_path, [record.path for record in entry.files])
+    facts = read_facts(entry.local_path, [record.path for record in entry.files]).with_earlier(entry.capabilities)
+    for text in facts.warnings:
+        warn(f"{entry.name}: {text}")
     return entry.replace(
         display_name=entry.display_name or entry.name.rpartition("/")[2],
         formats=facts.formats,

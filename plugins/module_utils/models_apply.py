@@ -133,7 +133,7 @@ class Applier:
         fetched = {self._contents[file.announced] for file in step.missing if file.announced in self._contents}
 
         def record(manifest: Manifest) -> Manifest:
-            described = describe(entry, manifest.declared.get(ref.key, {}))
+            described = describe(entry, manifest.declared.get(ref.key, {}), self.outcome.warnings.append)
             return self._relink_others(manifest.merge(described), described, fetched)
 
         self._change(record)

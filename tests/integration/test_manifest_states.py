@@ -57,7 +57,7 @@ def test_declared_capabilities_win_survive_and_are_taken_back(tmp_path: Path, hu
     step(tmp_path, True, name="a/b", capabilities={"supports_system_role": False})
     assert entry(tmp_path).capabilities["max_context_length"] == {"value": 128, "source": "detected"}
     step(tmp_path, True, name="a/b", capabilities={})
-    assert entry(tmp_path).capabilities["supports_system_role"] == {"value": None, "source": None}
+    assert entry(tmp_path).capabilities["supports_system_role"] == {"value": True, "source": "detected"}
     with pytest.raises(VenomError) as caught:
         run_manifest(manifest_params(tmp_path, name="a/b", capabilities={"max_context_length": 0}), FakeContext())
     assert caught.value.reason_code == "invalid_option"
