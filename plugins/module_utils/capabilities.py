@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.venom.llm.plugins.module_utils.bounded_json import load_json
 from ansible_collections.venom.llm.plugins.module_utils.files import safe_join
@@ -43,6 +43,10 @@ CAPABILITY_TYPES = {
     "prompt_template": "str",
 }
 
+#: Those that come from rendering a chat template.
+_OF_TEMPLATES = frozenset(
+    ("supports_system_role", "system_handling", "system_role_error", "allowed_roles", "requires_alternation", "supports_tools", "supports_thinking")
+)
 _FORMAT_OF_SUFFIX = {".safetensors": "safetensors", ".gguf": "gguf", ".bin": "pickle", ".pt": "pickle", ".pth": "pickle", ".onnx": "onnx"}
 _GENERATION_KEYS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_new_tokens")
 
@@ -59,6 +63,17 @@ class Facts:
     quantization: str | None = None
     detected: dict[str, t.Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    def with_earlier(self, known: t.Mapping[str, t.Any]) -> Facts:
+        """These facts, with what a record has detected earlier of a template that could not be rendered now, for want of jinja2 or of time.
+
+        ``known`` are the record's capabilities. The files of a revision do not change, so what was seen of them once holds.
+        """
+        if not self.warnings:
+            return self
+        detected = {name: item for name, item in known.items() if name in _OF_TEMPLATES and isinstance(item, dict)}
+        earlier = {name: item.get("value") for name, item in detected.items() if item.get("source") == "detected"}
+        return replace(self, detected={**earlier, **self.detected})
 
     def capabilities(self, declared: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """Each capability with its value and source; what an operator declared wins, what nobody knows has no source."""

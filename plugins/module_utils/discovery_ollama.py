@@ -136,15 +136,17 @@ def read_store_layers(entry: Entry) -> Facts | None:
 
     config, template = _object(read(manifest.config.digest)), read(layers.get("template")).decode("utf-8", "replace")
     kind, quantization, family = (_word(config, name) for name in ("model_format", "file_type", "model_family"))
+    # As its server would say it, but for what only the server knows.
+    able = from_ollama({"template": template, "renderer": config.get("renderer")})
     detected: dict[str, t.Any] = {
         "architectures": [family] if family else None,
         "quantization": quantization,
         "has_chat_template": True if template else None,
         "prompt_template": template or None,
-        # As its server would say it, but for what only the server knows.
-        **from_ollama({"template": template, "renderer": config.get("renderer")}).detected(),
+        **able.detected(),
     }
-    return Facts((kind,) if kind else (), None, quantization, detected)
+    warnings = () if able.warning is None else (f"{able.warning}.",)
+    return Facts((kind,) if kind else (), None, quantization, detected, warnings)
 
 
 def facts_of_show(shown: t.Mapping[str, t.Any]) -> Facts:

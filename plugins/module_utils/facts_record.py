@@ -4,7 +4,7 @@
 """The facts of a model's files in its record: what the record says at its top, and where each fact was found."""
 from __future__ import annotations
 
-from ansible_collections.venom.llm.plugins.module_utils.compatibility import requires_gpu
+from ansible_collections.venom.llm.plugins.module_utils.compatibility import gpu_tag, requires_gpu
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
 from ansible_collections.venom.llm.plugins.module_utils.manifest_facts import with_facts
 from ansible_collections.venom.llm.plugins.module_utils.model_facts import ModelFacts, read_model_facts
@@ -30,12 +30,16 @@ def record_facts(entry: Entry) -> Entry:
     known = {name: value for name, value in facts.capabilities().items() if value is not None}
     detected = {**entry.facts_from("detected"), **known}
     needs = requires_gpu(facts, entry.runtime)
+    recorded = facts.to_dict()
+    tag = gpu_tag(facts, entry.runtime)
+    if tag is not None:
+        recorded["gpu"] = {"value": tag, "source": "quantization" if facts.quantization is not None else "formats"}
     described = entry.replace(
         formats=facts.formats or entry.formats,
         parameters=facts.parameters if facts.parameters is not None else entry.parameters,
         quantization=_quantization(facts) or entry.quantization,
         requires_gpu=needs if needs is not None else entry.requires_gpu,
-        facts=facts.to_dict(),
+        facts=recorded,
     )
     return with_facts(described, entry.facts_from("declared"), detected)
 

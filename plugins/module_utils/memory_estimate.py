@@ -11,7 +11,7 @@ a step: gate, up and their product, and the hidden state twice. docs/compatibili
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ansible_collections.venom.llm.plugins.module_utils.model_facts import ModelFacts
 from ansible_collections.venom.llm.plugins.module_utils.model_shape import ModelShape
@@ -66,7 +66,6 @@ class Estimate:
     workload: Workload
     lines: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
-    values: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     @property
     def total(self) -> int:

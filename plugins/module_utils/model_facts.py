@@ -17,7 +17,6 @@ from ansible_collections.venom.llm.plugins.module_utils.model_quantization impor
 from ansible_collections.venom.llm.plugins.module_utils.model_shape import ModelShape
 from ansible_collections.venom.llm.plugins.module_utils.model_weights import formats_of, weights_of
 
-MODALITIES = ("text", "vision", "audio", "embedding", "reranker")
 _MAX_CARD_BYTES = 1024 * 1024
 
 

@@ -15,7 +15,9 @@ from ansible_collections.venom.llm.plugins.module_utils.config_values import MAX
 
 MAX_LAYERS = 10_000
 #: Of so many layers one looks at everything, the others at a window: what config.json and GGUF leave to the architecture.
-_PATTERNS = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4, "gpt_oss": 2, "gptoss": 2, "gpt-oss": 2}
+_PATTERNS = {
+    "gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4, "gpt_oss": 2, "gptoss": 2, "gpt-oss": 2, "llama4": 4, "llama4_text": 4,
+}  # fmt: skip
 _FULL = ("full_attention", "attention", "global", "*", "hybrid")
 _WINDOWED = ("sliding_attention", "chunked_attention", "local", "sliding_window_attention")
 
@@ -68,9 +70,14 @@ def shape_of_config(config: Config) -> ModelShape | None:
     layers = number(config, "num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
     hidden = number(config, "hidden_size", "n_embd", "d_model", "dim", "model_dim")
     heads = number(config, "num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads")
-    if layers is None or hidden is None or layers > MAX_LAYERS:
+    if layers is None or hidden is None or layers > MAX_LAYERS or "block_configs" in config:
+        # Nemotron's searched models have other heads, or none, in each layer (block_configs).
         return None
     kinds = _layer_kinds(config, layers)
+    shared = number(config, "num_kv_shared_layers")
+    if shared is not None and shared < layers:
+        # The last layers look into the cache of earlier ones.
+        kinds = [*kinds[: layers - shared], *["shared"] * shared]
     window = _window(config)
     full = sum(kind in _FULL for kind in kinds)
     windowed = sum(kind in _WINDOWED for kind in kinds)
@@ -122,6 +129,7 @@ def _is_encoder(config: Config) -> bool:
 def _kv_heads(config: Config, heads: int) -> int:
     found = number(config, "num_key_value_heads", "n_head_kv", "num_kv_heads", "multi_query_group_num", "num_query_groups")
     found = found or number(mapping(config, "attn_config"), "kv_n_heads") or number(mapping(config, "attention"), "num_key_value_heads")
+    found = found or _average(config.get("num_key_value_heads"))
     # Falcon says multi_query and means one head, unless it is of the newer kind, which says num_kv_heads.
     if config.get("multi_query") is True and config.get("new_decoder_architecture") is not True and "multi_query_group_num" not in config:
         return 1
@@ -158,6 +166,9 @@ def _layer_kinds(config: Config, layers: int) -> list[str]:
     every = number(config, "sliding_window_pattern", "_sliding_window_pattern") or _PATTERNS.get((text(config, "model_type") or "").lower())
     if every is not None:
         return ["attention" if (index + 1) % every == 0 else "local" for index in range(layers)]
+    letters = text(config, "sliding_window_pattern") or ""
+    if letters and set(letters) <= {"L", "G"}:
+        return ["attention" if letters[index % len(letters)] == "G" else "local" for index in range(layers)]
     # Qwen2 and its kin: the first layers look at everything.
     first = number(config, "max_window_layers")
     if first is not None and config.get("use_sliding_window") is True:
@@ -191,7 +202,7 @@ def shape_of_gguf(architecture: str | None, values: Config) -> ModelShape | None
         other_layers=other,
         window=window if full + other < layers else None,
         heads=heads,
-        kv_heads=_largest(kv_counts) or heads,
+        kv_heads=_average(kv_counts) or heads,
         key_size=head,
         value_size=number(own, "attention.value_length") or head,
         latent=None if latent is None else latent + (number(own, "rope.dimension_count") or 0),
@@ -202,8 +213,17 @@ def shape_of_gguf(architecture: str | None, values: Config) -> ModelShape | None
     )
 
 
+def _counts(value: t.Any) -> list[int]:
+    """One number for all layers, or one for each; layers without any are left out."""
+    items = value if isinstance(value, list) else [value]
+    return [item for item in items if isinstance(item, int) and not isinstance(item, bool) and 0 < item <= MAX_NUMBER]
+
+
 def _largest(value: t.Any) -> int | None:
-    if isinstance(value, list):
-        counts = [item for item in value if isinstance(item, int) and not isinstance(item, bool) and 0 < item <= MAX_NUMBER]
-        return max(counts) if counts else None
-    return number({"value": value}, "value")
+    return max(_counts(value), default=None)
+
+
+def _average(value: t.Any) -> int | None:
+    """Rounded up: all layers together are what the cache depends on."""
+    counts = _counts(value)
+    return -(-sum(counts) // len(counts)) if counts else None

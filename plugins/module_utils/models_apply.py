@@ -136,7 +136,7 @@ class Applier:
             # Linking the same bytes anew does not undo what a live server was found to do with them.
             former = next((other for other in manifest.revisions(ref.key) if other.revision == revision), entry)
             found = entry.replace(capabilities=former.capabilities, overridden=former.overridden)
-            described = describe(found, manifest.declared.get(ref.key, {}))
+            described = describe(found, manifest.declared.get(ref.key, {}), self.outcome.warnings.append)
             return self._relink_others(manifest.merge(described), described, fetched)
 
         self._change(record)

@@ -80,7 +80,7 @@ class Planner:
         is_same_question = answer.entry is not None and request.state != "latest"
         requested = answer.entry.requested_revision if answer.entry and is_same_question else request.wanted_revision
         step = plan_install(request, manifest, resolved.revision, files, known, requested, bad)
-        if step.action == INSTALL:
+        if _is_new(step):
             self._check_fit(request, fit.plan_facts({file.path: file.size for file in files}, _by_path(files, read)))
         return step
 
@@ -97,7 +97,7 @@ class Planner:
             weights = {str(layer.digest) for layer in step.manifest.layers if layer.media_type in models_ollama_plan.WEIGHTS}
             formats = {file.path: "gguf" for file in step.missing if file.announced in weights}
             check_headers(request.ref, step.missing, self._sources.range_reader(url), formats=formats)
-        if step.action == INSTALL and step.manifest is not None:
+        if _is_new(step) and step.manifest is not None:
             self._check_fit(request, self._ollama_facts(step, url))
         return step
 
@@ -158,6 +158,12 @@ class Planner:
         if step is None:
             return answer
         return LocalAnswer(Step(pinned if step.action != KEEP else request, step.action, step.before, step.after, repaired=step.repaired))
+
+
+def _is_new(step: Step) -> bool:
+    """Whether a revision comes that is not here yet. One that is here was let in, and its repair is nobody's question."""
+    revisions = {entry.revision for entry in step.before}
+    return step.action == INSTALL and step.after is not None and step.after.revision not in revisions
 
 
 def _by_path(files: t.Sequence[RemoteFile], read: Read) -> t.Callable[[str], bytes | None]:

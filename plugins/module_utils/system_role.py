@@ -166,20 +166,22 @@ def corrected(entry: Entry, correction: Correction) -> Entry:
 def settle(models_dir: str, local_path: str, revision: str, found: SystemRole) -> list[str]:
     """Correct the manifest entry of the model that serves from ``local_path``; the warnings for the operator.
 
-    The caller holds the runtime's lock; the manifest's own is taken here. Raises ``locked``, ``OSError``.
+    The caller holds the runtime's lock; the manifest's own is taken here, and only if there is something to write. Raises ``locked``,
+    ``OSError``.
     """
-    warnings: list[str] = []
+    if found.handling is None:
+        return []
+
+    def corrections(manifest: Manifest) -> list[tuple[Entry, Correction]]:
+        entries = [entry for entry in manifest.models if entry.local_path == local_path and entry.revision == revision]
+        return [(entry, compare(found, entry.capabilities, entry.served_name)) for entry in entries]
 
     def change(manifest: Manifest) -> Manifest:
-        for entry in manifest.models:
-            if entry.local_path == local_path and entry.revision == revision:
-                correction = compare(found, entry.capabilities, entry.served_name)
-                if correction.probed:
-                    manifest = manifest.merge(corrected(entry, correction))
-                if correction.warning:
-                    warnings.append(correction.warning)
+        for entry, correction in corrections(manifest):
+            manifest = manifest.merge(corrected(entry, correction))
         return manifest
 
-    if found.handling is not None:
+    needed = [correction for dummy, correction in corrections(Manifest.load(models_dir))]
+    if any(correction.probed for correction in needed):
         change_manifest(models_dir, change)
-    return warnings
+    return [correction.warning for correction in needed if correction.warning]

@@ -65,6 +65,9 @@ options:
       has_chat_template:
         description: Whether the model brings a chat template.
         type: bool
+      chat_template_file:
+        description: The file that the chat template is in.
+        type: str
       max_context_length:
         description: Longest context in tokens.
         type: int
@@ -77,6 +80,12 @@ options:
       supports_system_role:
         description: Whether a system message has an effect.
         type: bool
+      system_handling:
+        description: What becomes of a system message, one of separate, merged, dropped and rejected.
+        type: str
+      system_role_error:
+        description: The words in which a system message is refused.
+        type: str
       allowed_roles:
         description: Roles that messages may have.
         type: list

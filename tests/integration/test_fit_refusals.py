@@ -78,6 +78,12 @@ def test_warned_it_is_installed_with_its_facts(tmp_path: Path, hub: Hub) -> None
     again = FakeContext()
     assert not run_models(model_params(tmp_path / "host", None, name="a/b"), again)["changed"]
     assert again.warnings == []
+    # Nor is its repair refused, although nothing about it fits now either.
+    (Path(entry.local_path) / "model.safetensors").unlink()
+    for blob in (tmp_path / "host" / "models" / "blobs").rglob("*"):
+        if blob.is_file() and blob.stat().st_size > 10**6:
+            blob.unlink()
+    assert run_models(model_params(tmp_path / "host", hub, name="a/b"), again)["files_repaired"] == 1
     usage = run_info(dict(params, limit=0, name=None, usage=True, max_disk_gb=1.0), FakeContext())["usage"]
     assert usage["by_model"][0]["name"] == "a/b" and usage["by_model"][0]["own_bytes"] == entry.size_bytes == usage["models_bytes"]
     assert usage["limit_used_percent"] > 0

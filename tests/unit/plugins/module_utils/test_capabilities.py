@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 import typing as t
 from pathlib import Path
 
@@ -110,6 +111,21 @@ def test_a_template_without_a_verdict_is_null_with_a_warning(tmp_path: Path, tex
     assert facts.detected["has_chat_template"] is True
     (warning,) = facts.warnings
     assert warning.startswith("chat_template.jinja: the ")
+
+
+def test_what_was_seen_earlier_holds_where_a_template_cannot_be_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = write(tmp_path, {"chat_template.jinja": NO_SYSTEM})
+    record = read_facts(str(tmp_path), paths).capabilities({"supports_tools": True})
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    facts = read_facts(str(tmp_path), paths)
+    assert facts.warnings and "supports_system_role" not in facts.detected
+    later = facts.with_earlier(record).capabilities({})
+    assert later["supports_system_role"] == record["supports_system_role"] == {"value": False, "source": "detected"}
+    # What an operator declared was not seen.
+    assert later["supports_tools"] == {"value": None, "source": None}
+    assert facts.with_earlier({"supports_system_role": "damaged"}).detected == facts.detected
+    whole = read_facts(str(tmp_path), [])
+    assert whole.with_earlier(record) is whole
 
 
 def test_a_template_that_is_no_text_is_none(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ def test_a_record_with_its_facts(tmp_path: Path) -> None:
     assert found.parameters and found.facts["shape"]["value"]["full_layers"] == 2
     assert found.capabilities["max_context_length"] == {"value": 512, "source": "detected"}
     assert found.capabilities["generation_parameters"]["value"]["max_tokens"]["max"] == 512
+    assert found.facts["gpu"] == {"value": "cpu_ok", "source": "formats"}
     again = Entry.from_dict(found.to_dict(), str(tmp_path))
     assert again.facts == found.facts and again.revision == COMMIT
 

@@ -24,6 +24,7 @@ BASE = {"hidden_size": 64, "num_hidden_layers": 8, "num_attention_heads": 8}
         ({"multi_query_attention": True, "multi_query_group_num": 2}, 2),
         ({"attn_config": {"kv_n_heads": 4}}, 4),
         ({"num_key_value_heads": 99}, 8),
+        ({"num_key_value_heads": [1, 4, 2]}, 3),
         ({"num_key_value_heads": True}, 8),
     ],
 )
@@ -49,6 +50,9 @@ def test_heads_for_keys(extra: dict[str, t.Any], kv_heads: int) -> None:
         ({"attn_layer_indices": [1, 5]}, (2, 0, 6)),
         ({"attn_layer_period": 4, "attn_layer_offset": 2}, (2, 0, 6)),
         ({"full_attention_interval": 4}, (2, 0, 6)),
+        ({"sliding_window": 512, "sliding_window_pattern": "LLLG"}, (2, 6, 0)),
+        ({"attention_chunk_size": 512, "model_type": "llama4_text"}, (2, 6, 0)),
+        ({"num_kv_shared_layers": 3}, (5, 0, 3)),
         ({"model_type": "mamba", "num_attention_heads": None}, (0, 0, 8)),
     ],
 )
@@ -69,7 +73,8 @@ def test_parts_within_parts_and_experts() -> None:
     assert bert is not None and bert.encoder
 
 
-@pytest.mark.parametrize("config", [{}, {"hidden_size": 64}, {**BASE, "num_hidden_layers": 10**9}, {**BASE, "num_attention_heads": "8"}])
+@pytest.mark.parametrize("config", [{}, {"hidden_size": 64}, {**BASE, "num_hidden_layers": 10**9}, {**BASE, "num_attention_heads": "8"},
+                                    {**BASE, "block_configs": []}])  # fmt: skip
 def test_what_is_not_told_is_not_known(config: dict[str, t.Any]) -> None:
     assert shape_of_config(config) is None
 

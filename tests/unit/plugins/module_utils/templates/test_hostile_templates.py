@@ -30,7 +30,7 @@ def nested(begin: str, middle: str, end: str, depth: int = DEEP) -> str:
 GIVEN_UP = {
     "loop in loop": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "loops six deep": nested("{% for x in range(999) %}", "", "{% endfor %}", 6),
-    "loop with a sum": "{% set n = namespace(v=0) %}{% for a in range(99999) %}{% for b in range(999) %}{% set n.v = n.v + b %}{% endfor %}{% endfor %}",
+    "loop with a sum": "{% set n = namespace(v=0) %}{% for a in range(99999) %}{% for b in range(99) %}{% set n.v = b %}{% endfor %}{% endfor %}",
     "loop over a string": "{% for a in 'x' * 30000000 %}{% for b in 'x' * 3000 %}{% endfor %}{% endfor %}",
     "loop that doubles a text": "{% set n = namespace(v='x') %}{% for a in range(99) %}{% set n.v = n.v ~ n.v %}{% endfor %}",
     "loop that doubles a list": "{% set n = namespace(v=[1]) %}{% for a in range(99) %}{% set n.v = n.v + n.v %}{% endfor %}",

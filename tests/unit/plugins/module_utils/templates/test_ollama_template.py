@@ -9,7 +9,14 @@ import typing as t
 import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils.templates.ollama_template import OllamaTemplate
-from ansible_collections.venom.llm.plugins.module_utils.templates.probe import TOOL, Conversation, RenderingFailed, TooExpensive, find_capabilities, say
+from ansible_collections.venom.llm.plugins.module_utils.templates.probe import (
+    TOOL,
+    Conversation,
+    RenderingFailed,
+    TooExpensive,
+    find_capabilities,
+    say,
+)
 
 OLD = "{{ if .System }}<S>{{ .System }}{{ end }}{{ if .Prompt }}<U>{{ .Prompt }}{{ end }}<A>{{ .Response }}<E>"
 EACH = "{{ range .Messages }}<{{ .Role }}>{{ .Content }}{{ end }}"
@@ -39,7 +46,10 @@ def test_neighbours_of_one_role_are_one_message() -> None:
 
 def test_values_of_a_message() -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
-    text = "{{ range .Messages }}{{ range .ToolCalls }}{{ .Function.Name }}{{ .Function.Arguments }}{{ json . }}{{ end }}{{ .ToolName }}{{ .Thinking }}{{ end }}"
+    text = (
+        "{{ range .Messages }}{{ range .ToolCalls }}{{ .Function.Name }}{{ .Function.Arguments }}{{ json . }}{{ end }}"
+        "{{ .ToolName }}{{ .Thinking }}{{ end }}"
+    )
     shown = made(text, say("assistant", None, tool_calls=[call], thinking="hm"), say("tool", {"r": 1}, name="f"))
     assert shown == 'f{"a":1}{"ID":"1","Function":{"Index":0,"Name":"f","Arguments":{"a":1}}}hmf'
 

@@ -26,7 +26,10 @@ TURNS = (
     "{% else %}{{ raise_exception('Who?') }}{% endif %}{% endfor %}"
 )
 #: A system message first, then as before.
-FIRST = "{% if messages[0].role == 'system' %}{% set head = messages[0].content %}{% set messages = messages[1:] %}{% else %}{% set head = '' %}{% endif %}"
+FIRST = (
+    "{% if messages[0].role == 'system' %}{% set head = messages[0].content %}{% set messages = messages[1:] %}"
+    "{% else %}{% set head = '' %}{% endif %}"
+)
 TOOLS = "{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% endif %}"
 RESULTS = (
     "{% for m in messages %}{% if m.role == 'tool' %}{% if m.tool_call_id | length != 9 %}{{ raise_exception('id') }}{% endif %}"
@@ -71,7 +74,7 @@ def test_a_refusal_that_is_none_of_its_words_is_one_all_the_same() -> None:
         ("{% for m in messages if m.role != 'system' %}[{{ m.role }}] {{ m.content }}\n{% endfor %}", "dropped"),
         (FIRST + TURNS, "dropped"),
         (FIRST + "{% for m in messages %}[{{ m.role }}] {% if loop.first %}{{ head }}\n\n{% endif %}{{ m.content }} [end]{% endfor %}", "merged"),
-        (FIRST + "{% for m in messages %}<s>[{{ m.role }}] {% if loop.first %}<<{{ head or 'You help.' }}>>{% endif %}{{ m.content }}{% endfor %}", "merged"),
+        (FIRST + "{% for m in messages %}<s>[{{ m.role }}]{% if loop.first %}({{ head or 'Hi' }}){% endif %}{{ m.content }}{% endfor %}", "merged"),
         (FIRST + "{{ head }}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}", "separate"),
         (FIRST + "<|system|>{{ head or 'You help.' }}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}", "separate"),
         ("{% for m in messages %}{{ m.content }}{% endfor %}", "separate"),
@@ -86,7 +89,10 @@ def test_what_becomes_of_a_system_message(text: str, handling: str) -> None:
 
 
 def test_the_developer_may_stand_for_the_system() -> None:
-    text = "{% for m in messages %}{% if m.role in ('system', 'developer') %}S {{ m.content }}{% elif m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
+    text = (
+        "{% for m in messages %}{% if m.role in ('system', 'developer') %}S {{ m.content }}"
+        "{% elif m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
+    )
     assert found(text)["allowed_roles"] == ["system", "user", "developer"]
 
 
@@ -137,7 +143,10 @@ def test_thinking(text: str, expected: bool) -> None:
 
 
 def test_content_as_a_list_of_parts() -> None:
-    text = "{% for m in messages %}{{ m.role }}:{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}{% endfor %}"
+    text = (
+        "{% for m in messages %}{{ m.role }}:{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}"
+        "{% endif %}{% endfor %}{% endfor %}"
+    )
     assert found(text)["allowed_roles"] == ["system", "user", "assistant", "tool", "developer"]
 
 
