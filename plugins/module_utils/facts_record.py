@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from ansible_collections.venom.llm.plugins.module_utils.compatibility import gpu_tag, requires_gpu
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
+from ansible_collections.venom.llm.plugins.module_utils.manifest_facts import with_facts
 from ansible_collections.venom.llm.plugins.module_utils.model_facts import ModelFacts, read_model_facts
 from ansible_collections.venom.llm.plugins.module_utils.model_files import local_files, sizes_in
 from ansible_collections.venom.llm.plugins.module_utils.ollama_facts import read_store_facts
@@ -26,24 +27,21 @@ def record_facts(entry: Entry) -> Entry:
     facts = facts_of(entry)
     if facts is None:
         return entry
-    capabilities = dict(entry.capabilities)
-    for name, value in facts.capabilities().items():
-        known = capabilities.get(name) or {"source": None}
-        if known["source"] in (None, "detected"):
-            capabilities[name] = {"value": value, "source": None if value is None else "detected"}
+    known = {name: value for name, value in facts.capabilities().items() if value is not None}
+    detected = {**entry.facts_from("detected"), **known}
     needs = requires_gpu(facts, entry.runtime)
     recorded = facts.to_dict()
     tag = gpu_tag(facts, entry.runtime)
     if tag is not None:
         recorded["gpu"] = {"value": tag, "source": "quantization" if facts.quantization is not None else "formats"}
-    return entry.replace(
+    described = entry.replace(
         formats=facts.formats or entry.formats,
         parameters=facts.parameters if facts.parameters is not None else entry.parameters,
         quantization=_quantization(facts) or entry.quantization,
         requires_gpu=needs if needs is not None else entry.requires_gpu,
-        capabilities=capabilities,
         facts=recorded,
     )
+    return with_facts(described, entry.facts_from("declared"), detected)
 
 
 def _quantization(facts: ModelFacts) -> str | None:

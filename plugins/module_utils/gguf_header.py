@@ -35,6 +35,8 @@ _MAX_VALUE_BYTES = 4096
 #: Elements of a list that is kept (the largest models have some hundred layers), and of everything kept, in values and in bytes of text.
 _MAX_KEPT = 2048
 _MAX_ALL_KEPT = 65_536
+#: Bytes of all chat templates of a file that are kept; the longest known has some 30 000.
+_MAX_TEMPLATE_BYTES = 2 * 1024 * 1024
 _WINDOW = 256 * 1024
 
 _HEAD = struct.Struct("<4sIQQ")
@@ -78,6 +80,8 @@ class GgufFacts:
     has_chat_template: bool
     #: Numbers, flags, short texts and short lists of numbers of the keys ``general.*`` and ``<architecture>.*``.
     values: t.Mapping[str, t.Any] = field(default_factory=dict)
+    #: Texts of ``tokenizer.chat_template`` (``default``) and ``tokenizer.chat_template.<name>``.
+    chat_templates: t.Mapping[str, str] = field(default_factory=dict)
 
 
 def check_gguf_quick(head: bytes, size: int) -> None:
@@ -116,6 +120,7 @@ def read_gguf(read_range: ReadRange, size: int) -> GgufFacts:
         quantization=FILE_TYPES.get(file_type) if isinstance(file_type, int) and is_integer(file_type) else None,
         has_chat_template=walk.has_chat_template,
         values={key: value for key, value in values.items() if key.startswith(("general.", f"{architecture}."))},
+        chat_templates=walk.chat_templates,
     )
 
 
@@ -203,6 +208,7 @@ class _Walk:
     def __init__(self, cursor: _Cursor) -> None:
         self.values: dict[str, t.Any] = {}
         self.has_chat_template = False
+        self.chat_templates: dict[str, str] = {}
         self._cursor = cursor
         self._strings = 0
         self._room = _MAX_ALL_KEPT
@@ -244,6 +250,9 @@ class _Walk:
         length = self._cursor.u64()
         if key == "tokenizer.chat_template" or key.startswith("tokenizer.chat_template."):
             self.has_chat_template = self.has_chat_template or length > 0
+            if length <= _MAX_TEMPLATE_BYTES - sum(map(len, self.chat_templates.values())):
+                self.chat_templates[key[len("tokenizer.chat_template.") :] or "default"] = self._cursor.take(length).decode("utf-8", "replace")
+                return
         if length <= _MAX_VALUE_BYTES and self._has_room(key, length):
             self.values[key] = self._cursor.take(length).decode("utf-8", "replace")
         else:

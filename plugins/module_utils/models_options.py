@@ -120,6 +120,8 @@ def manifest_spec() -> Spec:
         provider=_MODEL["provider"],
         revision={"type": "str"},
         capabilities={"type": "dict", "options": {name: _capability(kind) for name, kind in CAPABILITY_TYPES.items()}},
+        ollama_models_dir=OLLAMA["ollama_models_dir"],
+        ollama_url=OLLAMA["ollama_url"],
         lock_timeout={"type": "float", "default": 60.0},
     )
 

@@ -84,8 +84,18 @@ models:
       description: Files that are missing or no longer what was published.
       type: list
       elements: str
+    is_hashed:
+      description:
+        - Whether every byte was hashed when it was recorded. V(false) after a damaged manifest was rebuilt, until M(venom.llm.venom_model)
+          or M(venom.llm.venom_manifest) with O(venom.llm.venom_manifest#module:state=discovered) has looked; till then only sizes are compared.
+      type: bool
     capabilities:
-      description: What the model can do, each with its value and source.
+      description:
+        - What the model can do, each with its C(value) and its C(source), which is V(declared) by an operator, V(probed) on a live
+          server, V(detected) in its files, or null where nobody knows.
+      type: dict
+    overridden:
+      description: What a better source overrides, by capability and source.
       type: dict
     facts:
       description:
@@ -95,6 +105,24 @@ models:
     requires_gpu:
       description: Whether its weights can be used on a GPU only, null where nobody knows.
       type: bool
+manifest:
+  description: The file itself.
+  returned: success
+  type: dict
+  contains:
+    path:
+      description: Where it is.
+      type: str
+    schema:
+      description: Version of its layout, described in C(docs/manifest.schema.json) of the collection.
+      type: int
+    is_damaged:
+      description: Whether it is not what was written; then what is shown here was rebuilt, and the next change rewrites the file.
+      type: bool
+declared:
+  description: Declared capabilities by model, also of models that are not installed.
+  returned: success
+  type: dict
 operations:
   description: The last operations, newest first.
   returned: success

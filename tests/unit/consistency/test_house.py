@@ -19,10 +19,13 @@ BACKEND = sorted(path for path in (ROOT / "plugins/module_utils").rglob("*.py"))
 HEAVY = {"huggingface_hub", "requests", "psutil", "pynvml", "httpx", "httpx2", "urllib3", "jinja2", "yaml"}
 #: The layers of CONTRIBUTING.md: a file imports from its own line and the lines above, never from below.
 BELOW = {
+    "templates": ("capabilities", "manifest", "store", "sources", "transfer", "models", "runtimes", "supervisors", "system", "activation", "module"),
+    "capabilities": ("manifest", "store", "sources", "transfer", "models", "runtimes", "supervisors", "system", "activation", "module"),
     "store": ("sources", "transfer", "models", "runtimes", "supervisors", "activation", "module"),
     "sources": ("models", "runtimes", "supervisors", "activation", "module"),
     "transfer": ("models", "runtimes", "supervisors", "activation", "module"),
     "runtimes": ("store", "sources", "transfer", "models", "supervisors", "activation", "module"),
+    "system_role": ("store", "sources", "transfer", "models", "supervisors", "activation", "control", "module"),
     "supervisors": ("store", "sources", "transfer", "models", "runtimes", "activation", "module"),
 }
 PREFIX = "ansible_collections.venom.llm.plugins.module_utils."
