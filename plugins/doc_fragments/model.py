@@ -104,6 +104,21 @@ options:
     type: bool
     default: false
     version_added: 0.1.0
+  cpu:
+    description:
+      - Whether the model is to run on the processor, so that its memory is compared with the main memory and not with that of a GPU.
+      - When it is left out, the build of vLLM that is installed tells, else a GPU that the driver shows. Where there is neither, memory is
+        not compared.
+    type: bool
+    version_added: 0.1.0
+  fit:
+    description:
+      - What to do about a model that could not be served here, because of its memory, its quantisation or its architecture.
+      - With V(refuse) nothing is fetched of it. With V(warn) it is installed all the same, as for a host that only passes models on.
+    type: str
+    choices: [refuse, warn]
+    default: refuse
+    version_added: 0.1.0
   deadline:
     description:
       - Seconds after which the fetching of this call stops with C(deadline_exceeded). What has arrived is kept, so that the next run

@@ -9,7 +9,7 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.venom.llm.plugins.module_utils import activation, files, gpus, host, status
+from ansible_collections.venom.llm.plugins.module_utils import activation, files, fit, gpus, host, status
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import utc_now
 from ansible_collections.venom.llm.plugins.module_utils.observation import Observation, name_mismatch, observe, port_conflict
@@ -107,6 +107,10 @@ def plan_active(site: Site, request: Request, seen: Observation) -> Plan:
         return _plan(seen, True, (), (error.found,), None, request, tuple(warnings))
     wanted = Active(target.alias, target.path)
     restart = restart_reasons(seen, wanted, request.health_timeout or auto_timeout(size))
+    if restart:
+        # What serves already fits; what is about to be loaded may not.
+        config_dir = os.path.dirname(site.record_path)
+        warnings += fit.check_activation(site.models_dir, config_dir, site.runtime.name, target.model, target.revision)
     commit = [] if target.is_same_model(seen.committed) else ["the record names another model, or none"]
     if request.enabled is not False and site.supervisor.can_enable and not seen.service.enabled:
         commit.append("the unit is not enabled at boot")
@@ -116,7 +120,7 @@ def plan_active(site: Site, request: Request, seen: Observation) -> Plan:
         steps = ("check", "prove", "commit")
     else:
         steps = ("prove",) if seen.served is None else ()
-    return _plan(seen, bool(restart or commit), steps, tuple(restart + commit), target, request, (), size)
+    return _plan(seen, bool(restart or commit), steps, tuple(restart + commit), target, request, tuple(warnings), size)
 
 
 def plan_started(site: Site, request: Request, seen: Observation) -> Plan:

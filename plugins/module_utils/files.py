@@ -164,17 +164,18 @@ class Lock:
             # Somebody may have removed and made the file anew between open and flock; then this lock is on nothing.
             if not os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
                 raise FileNotFoundError(errno.ENOENT, "replaced", self.path)
+            status = os.fstat(descriptor)
+            self.found = None if is_new else (status.st_mtime_ns, status.st_size)
+            holder = dict(self.owner, pid=os.getpid(), since=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()))
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, to_json(holder), 0)
         except (BlockingIOError, FileNotFoundError):
             os.close(descriptor)
             return False
         except BaseException:
+            # On a full disk, too: a lock that nobody has must not stay locked for the life of the process.
             os.close(descriptor)
             raise
-        status = os.fstat(descriptor)
-        self.found = None if is_new else (status.st_mtime_ns, status.st_size)
-        holder = dict(self.owner, pid=os.getpid(), since=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()))
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, to_json(holder), 0)
         self._descriptor = descriptor
         return True
 

@@ -32,6 +32,9 @@ MAX_ALIGNMENT = 1024 * 1024
 MAX_DIMENSIONS = 4
 _MAX_ELEMENTS = 2**63 - 1
 _MAX_VALUE_BYTES = 4096
+#: Elements of a list that is kept (the largest models have some hundred layers), and of everything kept, in values and in bytes of text.
+_MAX_KEPT = 2048
+_MAX_ALL_KEPT = 65_536
 #: Bytes of all chat templates of a file that are kept; the longest known has some 30 000.
 _MAX_TEMPLATE_BYTES = 2 * 1024 * 1024
 _WINDOW = 256 * 1024
@@ -75,6 +78,8 @@ class GgufFacts:
     context_length: int | None
     quantization: str | None
     has_chat_template: bool
+    #: Numbers, flags, short texts and short lists of numbers of the keys ``general.*`` and ``<architecture>.*``.
+    values: t.Mapping[str, t.Any] = field(default_factory=dict)
     #: Texts of ``tokenizer.chat_template`` (``default``) and ``tokenizer.chat_template.<name>``.
     chat_templates: t.Mapping[str, str] = field(default_factory=dict)
 
@@ -114,6 +119,7 @@ def read_gguf(read_range: ReadRange, size: int) -> GgufFacts:
         context_length=context if isinstance(context, int) and is_integer(context) and context > 0 else None,
         quantization=FILE_TYPES.get(file_type) if isinstance(file_type, int) and is_integer(file_type) else None,
         has_chat_template=walk.has_chat_template,
+        values={key: value for key, value in values.items() if key.startswith(("general.", f"{architecture}."))},
         chat_templates=walk.chat_templates,
     )
 
@@ -205,6 +211,7 @@ class _Walk:
         self.chat_templates: dict[str, str] = {}
         self._cursor = cursor
         self._strings = 0
+        self._room = _MAX_ALL_KEPT
 
     def read_keys(self, count: int) -> None:
         """Every metadata key with its value."""
@@ -229,12 +236,13 @@ class _Walk:
         scalar = _SCALARS.get(kind)
         if scalar is not None:
             value = scalar.unpack(self._cursor.take(scalar.size))[0]
-            if key.startswith("general.") or key.endswith(".context_length"):
+            if self._has_room(key, 1):
                 self.values[key] = value
         elif kind == _STRING:
             self._read_string(key)
         elif kind == _ARRAY:
-            self._skip_array(1)
+            if not self._keep_array(key):
+                self._skip_array(1)
         else:
             raise ValueError(f"its key {ascii(key)} has the unknown type {kind}")
 
@@ -245,10 +253,30 @@ class _Walk:
             if length <= _MAX_TEMPLATE_BYTES - sum(map(len, self.chat_templates.values())):
                 self.chat_templates[key[len("tokenizer.chat_template.") :] or "default"] = self._cursor.take(length).decode("utf-8", "replace")
                 return
-        if key.startswith("general.") and length <= _MAX_VALUE_BYTES:
+        if length <= _MAX_VALUE_BYTES and self._has_room(key, length):
             self.values[key] = self._cursor.take(length).decode("utf-8", "replace")
         else:
             self._cursor.skip(length)
+
+    def _has_room(self, key: str, count: int) -> bool:
+        """Whether a value of the key is to be kept. What a file repeats without end must not fill the memory."""
+        if key.startswith("tokenizer."):
+            return False
+        if key in ("general.alignment", "general.architecture"):
+            return True
+        self._room -= count
+        return self._room >= 0
+
+    def _keep_array(self, key: str) -> bool:
+        """Take a short list of whole numbers or flags, such as heads by layer. Nothing is consumed of any other."""
+        position = self._cursor.position
+        kind, count = self._cursor.u32(), self._cursor.u64()
+        scalar = _SCALARS.get(kind)
+        if scalar is None or scalar.format in ("<f", "<d") or not 0 < count <= _MAX_KEPT or not self._has_room(key, count):
+            self._cursor.position = position
+            return False
+        self.values[key] = [item[0] for item in scalar.iter_unpack(self._cursor.take(scalar.size * count))]
+        return True
 
     def _skip_array(self, depth: int) -> None:
         kind, count = self._cursor.u32(), self._cursor.u64()

@@ -13,6 +13,7 @@ from ansible_collections.venom.llm.plugins.module_utils import gpus, host, proce
 from ansible_collections.venom.llm.plugins.module_utils.control import RUNTIMES
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
+from ansible_collections.venom.llm.plugins.module_utils.models_usage import distinct_bytes, usage_by_model
 from ansible_collections.venom.llm.plugins.module_utils.supervisors.select import has_systemd
 
 
@@ -25,7 +26,7 @@ def describe(models_dir: str, config_dir: str, max_disk_gb: float | None = None)
         "disk": host.describe_disk(models_dir, max_disk_gb),
         "gpus": [host.describe_gpu(gpu) for gpu in reading.gpus],
         "gpu_reason": reading.reason,
-        "models": _models(models_dir),
+        "models": _models(models_dir, config_dir),
         "runtimes": _runtimes(config_dir),
         "system": {
             "os": host.os_release(),
@@ -38,13 +39,15 @@ def describe(models_dir: str, config_dir: str, max_disk_gb: float | None = None)
     }
 
 
-def _models(models_dir: str) -> dict[str, t.Any]:
-    entries = Manifest.load(models_dir).models
+def _models(models_dir: str, config_dir: str) -> dict[str, t.Any]:
+    manifest = Manifest.load(models_dir)
+    usages = {(usage.name, usage.revision): usage for usage in usage_by_model(manifest, config_dir)}
     return {
-        "count": len(entries),
-        "size_bytes": sum(entry.size_bytes for entry in entries),
+        "count": len(manifest.models),
+        "size_bytes": distinct_bytes(manifest),
         "installed": [
-            {"name": entry.name, "revision": entry.revision, "runtime": entry.runtime, "size_bytes": entry.size_bytes} for entry in entries
+            {**usages[(entry.name, entry.revision)].to_dict(), "runtime": entry.runtime, "requires_gpu": entry.requires_gpu}
+            for entry in manifest.models
         ],
     }
 

@@ -4,17 +4,21 @@
 """The manifest: the record of what is on this host. Whoever changes it does so through ``change_manifest``, or holds its lock."""
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import typing as t
 
-from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.files import Lock, to_json, write_atomic
+from ansible_collections.venom.llm.plugins.module_utils.files import Lock, fsync_folder, to_json, write_atomic
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GB, Entry, FileRecord, snapshot_path, utc_now
+from ansible_collections.venom.llm.plugins.module_utils.manifest_reading import HEAD, SCHEMA, read_manifest
+from ansible_collections.venom.llm.plugins.module_utils.manifest_seal import SEAL, seal_of_head, sealed
+
+if t.TYPE_CHECKING:
+    from ansible_collections.venom.llm.plugins.module_utils.manifest_reading import Reading
 
 __all__ = ["GB", "SCHEMA", "Entry", "FileRecord", "Manifest", "snapshot_path"]
 
-SCHEMA = 1
 MANIFEST_NAME = "manifest.json"
 
 #: Seconds to wait for somebody else's change, which takes milliseconds unless a disk hangs.
@@ -31,6 +35,7 @@ class Manifest:
 
     ``warnings`` says what was wrong on disk. ``declared`` holds, by model key, the capabilities that an operator stated; they
     outlive the model's removal. ``foreign`` are records that cannot be trusted: never acted on, kept until sanitized.
+    ``is_damaged`` says that the file is not what this collection wrote; the next change sets it aside.
     """
 
     def __init__(
@@ -42,7 +47,7 @@ class Manifest:
         unknown: t.Mapping[str, t.Any] | None = None,
         warnings: t.Sequence[str] = (),
         content: bytes | None = None,
-        is_unreadable: bool = False,
+        is_damaged: bool = False,
     ) -> None:
         self.models_dir = models_dir
         self.models: tuple[Entry, ...] = tuple(sorted(models, key=lambda entry: (entry.provider, entry.name, entry.revision)))
@@ -51,7 +56,7 @@ class Manifest:
         self.unknown = dict(unknown or {})
         self.warnings = tuple(warnings)
         self.content = content
-        self.is_unreadable = is_unreadable
+        self.is_damaged = is_damaged
 
     @property
     def path(self) -> str:
@@ -60,10 +65,11 @@ class Manifest:
 
     @classmethod
     def load(cls, models_dir: str) -> Manifest:
-        """Read it; nothing is written. A missing file is an empty manifest.
+        """Read it; nothing is written. A missing file is an empty manifest, an older layout is migrated.
 
-        An unreadable one is rebuilt from the snapshot folders, with a warning; ``save`` then sets the old file aside. Raises
-        ``OSError``, and ``manifest_unreadable`` when a newer version of this collection wrote it.
+        What is damaged is rebuilt from the snapshots and stores, with a warning; bytes are not hashed for that, so such records
+        vouch for nothing until ``venom_model`` or ``discovered`` has hashed them. Raises ``OSError``, and ``manifest_unreadable``
+        when a newer version of this collection wrote it.
         """
         path = os.path.join(models_dir, MANIFEST_NAME)
         try:
@@ -71,63 +77,26 @@ class Manifest:
                 content = stream.read()
         except FileNotFoundError:
             return cls(models_dir)
-        try:
-            data = json.loads(content.decode("utf-8"))
-            if not isinstance(data, dict) or not isinstance(data.get("models"), list):
-                raise ValueError("it has no list of models")
-            schema = data.get("schema", SCHEMA)
-            if not isinstance(schema, int):
-                raise ValueError("its schema is not a number")
-        except (ValueError, RecursionError) as error:
-            return cls._rebuilt(models_dir, content, str(error))
-        if schema > SCHEMA:
-            raise VenomError(
-                "manifest_unreadable",
-                wanted=f"a manifest of schema {SCHEMA} or older",
-                found=f"{path} has schema {schema}, so a newer version of this collection wrote it",
-                todo="use that version on this host",
-                path=path,
-            )
-        return cls._from_data(models_dir, content, data)
+        reading = read_manifest(content, models_dir)
+        if reading.damage is None and not reading.older:
+            return cls(models_dir, reading.entries, reading.declared, reading.foreign, reading.unknown, reading.warnings, content)
+        return cls._rebuilt(models_dir, content, reading)
 
     @classmethod
-    def _from_data(cls, models_dir: str, content: bytes, data: dict[str, t.Any]) -> Manifest:
-        models: dict[tuple[str, str, str], Entry] = {}
-        foreign: list[t.Any] = []
-        warnings: list[str] = []
-        for item in data["models"]:
-            try:
-                if not isinstance(item, dict):
-                    raise VenomError("manifest_unreadable", wanted="a record", found="no record", todo="run venom_manifest sanitized")
-                entry = Entry.from_dict(item, models_dir)
-            except VenomError as error:
-                foreign.append(item)
-                name = item.get("name") if isinstance(item, dict) else None
-                why = f"The manifest's record of {ascii(name)} is not usable: {error.found}."
-                warnings.append(f"{why} Run venom_manifest with state sanitized.")
-            else:
-                models[(entry.provider, entry.name, entry.revision)] = entry
-        declared = data.get("declared")
+    def _rebuilt(cls, models_dir: str, content: bytes, reading: Reading) -> Manifest:
+        from ansible_collections.venom.llm.plugins.module_utils.manifest_rebuild import rebuild
+
+        entries, foreign, warnings = rebuild(models_dir, os.path.join(models_dir, MANIFEST_NAME), reading)
         return cls(
             models_dir,
-            models=tuple(models.values()),
-            declared={key: value for key, value in declared.items() if isinstance(value, dict)} if isinstance(declared, dict) else {},
-            foreign=foreign,
-            unknown={key: value for key, value in data.items() if key not in ("schema", "models", "declared", "updated_at")},
-            warnings=warnings,
-            content=content,
+            entries,
+            reading.declared,
+            (*reading.foreign, *foreign),
+            reading.unknown,
+            (*warnings, *reading.warnings),
+            content,
+            is_damaged=reading.damage is not None,
         )
-
-    @classmethod
-    def _rebuilt(cls, models_dir: str, content: bytes, why: str) -> Manifest:
-        from ansible_collections.venom.llm.plugins.module_utils.discovery import discover
-
-        entries, warnings = discover(models_dir, known=())
-        first = (
-            f"{os.path.join(models_dir, MANIFEST_NAME)} is unreadable ({why}). It is rebuilt from the snapshot folders and set aside"
-            " with the next change; aliases and declared capabilities are lost, give them again."
-        )
-        return cls(models_dir, models=entries, warnings=(first, *warnings), content=content, is_unreadable=True)
 
     def _copy(self, **changes: t.Any) -> Manifest:
         values: dict[str, t.Any] = {
@@ -137,7 +106,7 @@ class Manifest:
             "unknown": self.unknown,
             "warnings": self.warnings,
             "content": self.content,
-            "is_unreadable": self.is_unreadable,
+            "is_damaged": self.is_damaged,
         }
         values.update(changes)
         return Manifest(self.models_dir, **values)
@@ -171,35 +140,54 @@ class Manifest:
             declared[key] = dict(capabilities)
         return self._copy(declared=declared)
 
-    def sanitized(self) -> Manifest:
-        """A copy without the records that cannot be trusted. The others were repaired while they were read."""
-        return self._copy(foreign=())
+    def sanitized(self, keep: t.Callable[[t.Any], bool] = lambda dummy: False) -> Manifest:
+        """A copy without the records that cannot be trusted, but for those to ``keep``. The others were repaired as they were read."""
+        return self._copy(foreign=tuple(item for item in self.foreign if keep(item)))
 
     def to_dict(self, updated_at: str) -> dict[str, t.Any]:
-        """As JSON."""
-        return dict(
-            self.unknown,
-            schema=SCHEMA,
-            models=[*(entry.to_dict() for entry in self.models), *self.foreign],
-            declared=self.declared,
-            updated_at=updated_at,
-        )
+        """As JSON, with a seal in every part. What is declared comes before the long list, so that it outlives a cut."""
+        declared = sorted(self.declared.items())
+        head: dict[str, t.Any] = {
+            "schema": SCHEMA,
+            "updated_at": updated_at,
+            **{key: value for key, value in self.unknown.items() if key not in HEAD},
+            "declared": [sealed({"model": key, "capabilities": value}) for key, value in declared],
+            "foreign": list(self.foreign),
+            "models": [sealed(entry.to_dict()) for entry in self.models],
+        }
+        return dict(head, **{SEAL: seal_of_head(head)})
 
     def is_stored(self) -> bool:
         """Whether the file on disk, apart from its time, already says exactly this."""
-        if self.content is None or self.is_unreadable:
+        if self.content is None or self.is_damaged:
             return self.content is None and not self.models and not self.declared
         stored = json.loads(self.content.decode("utf-8"))
-        return stored == self.to_dict(stored.get("updated_at"))
+        updated_at = stored.get("updated_at")
+        return isinstance(updated_at, str) and stored == self.to_dict(updated_at)
 
     def save(self) -> None:
-        """Write it atomically; an unreadable predecessor is set aside under a dated name. Raises ``OSError``."""
+        """Write it atomically; a damaged predecessor is kept under a dated name. Raises ``OSError``, the file is as it was then."""
         now = utc_now()
-        if self.is_unreadable:
-            os.replace(self.path, f"{self.path}.unreadable-{now[:19].replace(':', '')}")
-        self.content = to_json(self.to_dict(now))
-        self.is_unreadable = False
-        write_atomic(self.path, self.content)
+        content = to_json(self.to_dict(now))
+        if self.is_damaged:
+            _set_aside(self.path, now)
+        write_atomic(self.path, content)
+        self.content, self.is_damaged = content, False
+
+
+def _set_aside(path: str, now: str) -> None:
+    """Give the file a second, dated name. It keeps its own until the new one replaces it: a crash in between loses nothing."""
+    stem = f"{path}.unreadable-{now[:19].replace(':', '')}"
+    # One writer at a time: the lock of the manifest is held.
+    names = itertools.chain([stem], (f"{stem}-{count}" for count in itertools.count(1)))
+    name = next(name for name in names if not os.path.lexists(name))
+    try:
+        os.link(path, name)
+    except OSError:
+        # A file system without hard links. Another error will show again when this writes.
+        with open(path, "rb") as stream:
+            write_atomic(name, stream.read())
+    fsync_folder(os.path.dirname(path))
 
 
 def change_manifest(models_dir: str, change: t.Callable[[Manifest], Manifest]) -> Manifest:

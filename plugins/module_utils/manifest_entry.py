@@ -10,6 +10,7 @@ import os
 import typing as t
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.venom.llm.plugins.module_utils.bounded_json import is_integer
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import (
     PROVIDERS,
@@ -29,6 +30,9 @@ GB = 10**9
 SNAPSHOTS_FOLDER = "hf"
 
 STATUSES = ("installed", "downloading", "incomplete", "removed")
+
+#: Sources of a capability, the one that is believed first.
+SOURCES = ("declared", "probed", "detected")
 
 
 def snapshot_path(models_dir: str, ref: ModelRef, commit: str) -> str:
@@ -76,11 +80,11 @@ class FileRecord:
         """From JSON. Raises ``invalid_name`` for a bad digest, KeyError, TypeError or ValueError for a malformed record."""
         return cls(
             path=data["path"],
-            size=int(data["size"]),
+            size=_count(data["size"]),
             digest=Digest.parse(data["digest"]),
-            mtime_ns=int(data.get("mtime_ns") or 0),
-            inode=int(data.get("inode") or 0),
-            git_sha1=data.get("git_sha1"),
+            mtime_ns=_count(data.get("mtime_ns") or 0),
+            inode=_count(data.get("inode") or 0),
+            git_sha1=_text(data.get("git_sha1")),
         )
 
     def to_dict(self) -> dict[str, t.Any]:
@@ -93,6 +97,11 @@ class FileRecord:
             "inode": self.inode,
             "git_sha1": self.git_sha1,
         }
+
+    @property
+    def is_vouched_for(self) -> bool:
+        """Whether the bytes were hashed when the record was made; one that was rebuilt from names knows no time and inode yet."""
+        return self.inode != 0
 
     def matches(self, status: os.stat_result) -> bool:
         """Whether the file is the one that was recorded, as far as size, time and inode can tell."""
@@ -128,9 +137,14 @@ class Entry:
     parameters: int | None = None
     quantization: str | None = None
     requires_gpu: bool | None = None
+    #: By name ``{"value": ..., "source": ...}``; the value of a capability that nobody knows and its source are None.
     capabilities: dict[str, t.Any] = field(default_factory=dict)
+    #: What a better source overrides, by name and source.
+    overridden: dict[str, t.Any] = field(default_factory=dict)
     #: Fields that this version does not know, kept as they are.
     unknown: dict[str, t.Any] = field(default_factory=dict)
+    #: What the files say of the model, by name ``{"value": ..., "source": <file>}`` (``model_facts.py``).
+    facts: dict[str, t.Any] = field(default_factory=dict)
 
     @property
     def ref(self) -> ModelRef:
@@ -151,12 +165,23 @@ class Entry:
         """Whether the text is the model's name or alias."""
         return text in (self.name, self.alias)
 
+    @property
+    def is_vouched_for(self) -> bool:
+        """Whether the bytes of every file were hashed when they were recorded."""
+        return all(record.is_vouched_for for record in self.files)
+
+    def facts_from(self, source: str) -> dict[str, t.Any]:
+        """Values of the capabilities that this source knows, also where a better one overrides it."""
+        found = {name: values[source] for name, values in self.overridden.items() if source in values}
+        found.update((name, item["value"]) for name, item in self.capabilities.items() if item.get("source") == source)
+        return found
+
     @classmethod
     def from_dict(cls, data: t.Mapping[str, t.Any], models_dir: str) -> Entry:
         """From JSON, with missing fields filled and times normalised. Raises ``VenomError`` for what cannot be trusted."""
         try:
             return cls._from_dict(data, models_dir)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise VenomError(
                 "manifest_unreadable",
                 wanted="a complete record of a model",
@@ -166,10 +191,11 @@ class Entry:
 
     @classmethod
     def _from_dict(cls, data: t.Mapping[str, t.Any], models_dir: str) -> Entry:
-        provider = data.get("provider") or ("huggingface" if "/" in data["name"] else "ollama")
+        name = data["name"]
+        provider = data.get("provider") or ("huggingface" if "/" in name else "ollama")
         if provider not in PROVIDERS:
             raise ValueError(f"provider {provider!r}")
-        ref = ModelRef.parse(data["name"], provider)
+        ref = ModelRef.parse(name, provider)
         revision = data["revision"]
         if provider == "huggingface" and not is_commit(revision):
             raise ValueError("the revision is not a commit")
@@ -180,28 +206,30 @@ class Entry:
         requested, alias = data.get("requested_revision"), data.get("alias")
         status = data.get("status")
         return cls(
-            name=data["name"],
+            name=name,
             provider=provider,
             runtime=runtime_for(ref, data.get("runtime") or "auto"),
             revision=revision,
             requested_revision=None if requested is None else parse_revision(requested),
             alias=None if alias is None else str(Alias.parse(alias)),
-            local_path=snapshot_path(models_dir, ref, revision) if provider == "huggingface" else str(data.get("local_path") or ""),
+            local_path=snapshot_path(models_dir, ref, revision) if provider == "huggingface" else _folder(data.get("local_path")),
             # A model that an Ollama server installed by itself has no files that this account may see.
-            size_bytes=sum(record.size for record in files) if files else int(data.get("size_bytes") or 0),
+            size_bytes=sum(record.size for record in files) if files else _count(data.get("size_bytes") or 0),
             files=files,
             sha256=snapshot_sha256(files),
+            facts=dict(data["facts"]) if isinstance(data.get("facts"), dict) else {},
             installed_at=normalise_time(data.get("installed_at")),
             status=status if status in STATUSES else "installed",
-            display_name=data.get("display_name"),
-            include=tuple(data.get("include") or ()),
-            exclude=tuple(data.get("exclude") or ()),
-            formats=tuple(data.get("formats") or ()),
-            parameters=data.get("parameters"),
-            quantization=data.get("quantization"),
-            requires_gpu=data.get("requires_gpu"),
-            capabilities=dict(data.get("capabilities") or {}),
-            unknown={key: value for key, value in data.items() if key not in _FIELDS},
+            display_name=_text(data.get("display_name")),
+            include=_texts(data.get("include")),
+            exclude=_texts(data.get("exclude")),
+            formats=_texts(data.get("formats")),
+            parameters=data.get("parameters") if is_integer(data.get("parameters")) else None,
+            quantization=_text(data.get("quantization")),
+            requires_gpu=data.get("requires_gpu") if isinstance(data.get("requires_gpu"), bool) else None,
+            capabilities=_capabilities(data.get("capabilities")),
+            overridden=_overridden(data.get("overridden")),
+            unknown=_unknown(data),
         )
 
     def to_dict(self) -> dict[str, t.Any]:
@@ -223,13 +251,15 @@ class Entry:
             "include": list(self.include),
             "exclude": list(self.exclude),
             "formats": list(self.formats),
+            "facts": self.facts,
             "parameters": self.parameters,
             "quantization": self.quantization,
             "requires_gpu": self.requires_gpu,
             "capabilities": self.capabilities,
+            "overridden": self.overridden,
             "files": [record.to_dict() for record in self.files],
         }
-        return dict(self.unknown, **known)
+        return {**known, **{key: value for key, value in self.unknown.items() if key not in known}}
 
     def replace(self, **changes: t.Any) -> Entry:
         """A copy with other fields."""
@@ -238,8 +268,54 @@ class Entry:
 
 _FIELDS = frozenset(
     (
+        *("facts",),
         *("name", "provider", "display_name", "runtime", "revision", "requested_revision", "alias", "status", "size_bytes", "size_gb"),
         *("local_path", "sha256", "installed_at", "include", "exclude", "formats", "parameters", "quantization", "requires_gpu"),
-        *("capabilities", "files"),
+        *("capabilities", "overridden", "files", "seal"),
     )
 )
+#: What older records had of operations, null as often as not; the journal has it now.
+_OF_OPERATIONS = ("finished_at", "duration_seconds")
+
+
+def _text(value: t.Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _texts(value: t.Any) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, (list, tuple)) else ()
+
+
+def _count(value: t.Any) -> int:
+    # Exactly int: to Python, true and false are whole numbers, too. A manifest has three for each file, so this is not spelled longer.
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{ascii(value)[:40]} is no count")
+    return value
+
+
+def _folder(value: t.Any) -> str:
+    return value if isinstance(value, str) and value.startswith("/") and value.isprintable() else ""
+
+
+def _capabilities(value: t.Any) -> dict[str, t.Any]:
+    items = value.items() if isinstance(value, dict) else ()
+    return {
+        name: {"value": item["value"], "source": item.get("source")}
+        for name, item in items
+        if isinstance(item, dict) and "value" in item and item.get("source") in (*SOURCES, None)
+    }
+
+
+def _overridden(value: t.Any) -> dict[str, t.Any]:
+    items = value.items() if isinstance(value, dict) else ()
+    layers = {name: {source: item[source] for source in SOURCES if source in item} for name, item in items if isinstance(item, dict)}
+    return {name: item for name, item in layers.items() if item}
+
+
+def _unknown(data: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    unknown = {key: value for key, value in data.items() if key not in _FIELDS}
+    for key in _OF_OPERATIONS:
+        if unknown.get(key, 0) is None:
+            del unknown[key]
+    # Every time of a record has an offset, also those that this version does not know.
+    return {key: (normalise_time(value) or value) if key.endswith("_at") else value for key, value in unknown.items()}

@@ -193,7 +193,8 @@ def run_if_unchanged(params: Params, context: ModuleContext) -> dict[str, t.Any]
     Requests that hash every byte are not answered here: that takes minutes, and whoever waits wants to see progress.
     """
     call = _Call(params, context)
-    if any(request.deep for request in call.requests):
+    entries = [entry for request in call.requests for entry in call.manifest.revisions(request.ref.key)]
+    if any(request.deep for request in call.requests) or not all(entry.is_vouched_for for entry in entries if entry.local_path):
         return None
     answers = call.ask_host()
     return call.finish([answer.step for answer in answers if answer.step]) if _is_all_kept(answers) else None
@@ -246,6 +247,8 @@ def _plan(call: _Call) -> _Planned:
         context.need_backend(params["backend_python"])
     planner = call.planner()
     steps, budget = planner.plan(call.requests, answers, call.manifest)
+    for warning in planner.warnings:
+        context.warn(warning)
     if all(step.action == KEEP for step in steps):
         return _Planned(call.finish(steps))
     if context.check_mode:

@@ -133,7 +133,10 @@ class Applier:
         fetched = {self._contents[file.announced] for file in step.missing if file.announced in self._contents}
 
         def record(manifest: Manifest) -> Manifest:
-            described = describe(entry, manifest.declared.get(ref.key, {}), self.outcome.warnings.append)
+            # Linking the same bytes anew does not undo what a live server was found to do with them.
+            former = next((other for other in manifest.revisions(ref.key) if other.revision == revision), entry)
+            found = entry.replace(capabilities=former.capabilities, overridden=former.overridden)
+            described = describe(found, manifest.declared.get(ref.key, {}), self.outcome.warnings.append)
             return self._relink_others(manifest.merge(described), described, fetched)
 
         self._change(record)

@@ -12,6 +12,7 @@ from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GB
 from ansible_collections.venom.llm.plugins.module_utils.models_steps import INSTALL, KEEP, REMOVE, SNAPSHOT, STORE, Step
+from ansible_collections.venom.llm.plugins.module_utils.models_usage import largest, least_recently_active, usage_by_model
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest
 from ansible_collections.venom.llm.plugins.module_utils.store import partials
 from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
@@ -102,17 +103,24 @@ def _is_within(path: str, folder: str) -> bool:
     return os.path.commonpath((os.path.abspath(path), os.path.abspath(folder))) == os.path.abspath(folder)
 
 
-def check_limits(manifest: Manifest, steps: t.Sequence[Step], limits: Limits, ollama: OllamaStore) -> Budget:
-    """Raises ``confirmation_required``, ``quota_exceeded`` or ``disk_full``, each with its numbers and the largest models."""
+def check_limits(
+    manifest: Manifest, steps: t.Sequence[Step], limits: Limits, ollama: OllamaStore, config_dir: str | None = None
+) -> Budget:
+    """Raises ``confirmation_required``, ``quota_exceeded`` or ``disk_full``, each with its numbers and the models that could go.
+
+    ``config_dir`` has the record of what served when.
+    """
     budget = compute_budget(manifest, steps, ollama)
     if budget.to_fetch == 0:
         return budget
+    usages = usage_by_model(manifest, config_dir)
     numbers: dict[str, t.Any] = {
         "bytes_needed": budget.to_fetch,
         "bytes_used": budget.used,
         "bytes_free": budget.free,
         "bytes_removed": budget.removed + budget.reclaimable,
-        "largest_models": _largest(manifest),
+        "largest_models": [usage.to_dict() for usage in largest(usages)],
+        "least_recently_active_models": [usage.to_dict() for usage in least_recently_active(usages)],
     }
     wanted = f"to fetch {_gb(budget.to_fetch)} for {', '.join(str(step.request.ref) for step in steps if step.missing)}"
     if budget.to_fetch > limits.confirm_above_gb * GB and not limits.confirm_large:
@@ -151,11 +159,8 @@ def _gb(size: int) -> str:
     return f"{size / GB:.2f} GB" if size >= GB / 100 else f"{size} bytes"
 
 
-def _largest(manifest: Manifest) -> list[dict[str, t.Any]]:
-    entries = sorted(manifest.models, key=lambda entry: -entry.size_bytes)[:3]
-    return [{"name": entry.name, "revision": entry.revision, "size_bytes": entry.size_bytes} for entry in entries]
-
-
 def _shown(numbers: t.Mapping[str, t.Any]) -> str:
-    largest = ", ".join(f"{item['name']} {_gb(item['size_bytes'])}" for item in numbers["largest_models"])
-    return f"; the largest models are {largest}" if largest else ""
+    largest_models = ", ".join(f"{item['name']} {_gb(item['size_bytes'])}" for item in numbers["largest_models"])
+    idle = ", ".join(f"{item['name']} ({item['active_at'] or 'never'})" for item in numbers["least_recently_active_models"])
+    shown = f"; the largest models are {largest_models}" if largest_models else ""
+    return shown + (f"; the least recently active are {idle}" if idle else "")

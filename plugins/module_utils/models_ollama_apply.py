@@ -4,10 +4,10 @@
 """Steps about Ollama models made real: into the store beside the server, or by the server or its command. The caller holds the lock."""
 from __future__ import annotations
 
-import json
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.discovery import describe
+from ansible_collections.venom.llm.plugins.module_utils.discovery_ollama import describe_served
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.journal import Operation
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest, change_manifest
@@ -20,8 +20,6 @@ from ansible_collections.venom.llm.plugins.module_utils.names import Digest
 from ansible_collections.venom.llm.plugins.module_utils.ollama_manifest import OllamaManifest
 from ansible_collections.venom.llm.plugins.module_utils.policy_headers import check_weights
 from ansible_collections.venom.llm.plugins.module_utils.transfer.engine import fetch
-
-_CONFIG_LIMIT = 1024 * 1024
 
 
 class Outcome(t.Protocol):
@@ -46,7 +44,7 @@ class OllamaApplier:
         if step.action == REMOVE:
             self._remove(step, keep)
         elif step.action == RECORD:
-            self._save(step, step.after)
+            self._save(step, self._told(step, step.after))
         else:
             _INSTALLERS[step.method](self, step, operation, keep)
 
@@ -90,7 +88,7 @@ class OllamaApplier:
         replaced = self._find_replaced(step)
         store.publish(ref, step.manifest)
         files = records_of(self._host, step.request, step.manifest)
-        entry = self._described(step.after, step.manifest).replace(
+        entry = step.after.replace(
             files=files,
             size_bytes=sum(record.size for record in files),
             sha256=snapshot_sha256(files),
@@ -128,22 +126,6 @@ class OllamaApplier:
             for layer in step.manifest.layers
             if str(layer.digest) in missing and store.has(layer.digest, layer.size) and store.verify(layer.digest, layer.size)
         }
-
-    def _described(self, entry: Entry, found: OllamaManifest) -> Entry:
-        """The entry with what the model's config layer says."""
-        config = found.layers[-1]
-        try:
-            with open(self._host.store.path(config.digest), "rb") as stream:
-                facts = json.loads(stream.read(_CONFIG_LIMIT).decode("utf-8"))
-        except (OSError, ValueError, RecursionError):
-            facts = {}
-        facts = facts if isinstance(facts, dict) else {}
-        kind, quantization = facts.get("model_format"), facts.get("file_type")
-        return entry.replace(
-            display_name=entry.display_name or entry.name,
-            formats=(kind,) if isinstance(kind, str) and kind else (),
-            quantization=quantization if isinstance(quantization, str) and quantization else None,
-        )
 
     def _prove_in_store(self, step: Step, entry: Entry) -> None:
         """The store has it; where a server answers, it must list the same digest, or it serves from another store."""
@@ -230,7 +212,11 @@ class OllamaApplier:
             display_name=step.after.display_name or step.after.name,
         )
         self._outcome.bytes_fetched += step.bytes_to_fetch
-        self._save(step, entry)
+        self._save(step, self._told(step, entry))
+
+    def _told(self, step: Step, entry: Entry | None) -> Entry | None:
+        """The entry with what the server says of it, where the files are the server's own and nobody else can tell."""
+        return describe_served(entry, self._host.api) if entry is not None and step.method == API else entry
 
     def _remove(self, step: Step, keep: t.Collection[Digest]) -> None:
         _REMOVERS[step.method](self, step, keep)

@@ -228,7 +228,9 @@ def make_entry(request: Request, entry: Entry | None, host: OllamaHost, revision
         installed_at=None,
         status="incomplete",
         display_name=entry.display_name if entry else None,
-        capabilities=entry.capabilities if entry else {},
+        # What was found of another revision says nothing of this one; what is declared is kept beside the records.
+        capabilities=entry.capabilities if entry and entry.revision == revision else {},
+        overridden=entry.overridden if entry and entry.revision == revision else {},
     )
 
 

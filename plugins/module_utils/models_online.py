@@ -7,16 +7,17 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.venom.llm.plugins.module_utils import models_ollama_plan
+from ansible_collections.venom.llm.plugins.module_utils import fit, models_ollama_plan, ollama_facts
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
+from ansible_collections.venom.llm.plugins.module_utils.model_facts import ModelFacts
 from ansible_collections.venom.llm.plugins.module_utils.models_limits import Budget, Limits, check_limits
 from ansible_collections.venom.llm.plugins.module_utils.models_ollama_host import OllamaHost
 from ansible_collections.venom.llm.plugins.module_utils.models_plan import find_known, plan_install, plan_locally
 from ansible_collections.venom.llm.plugins.module_utils.models_request import Request
 from ansible_collections.venom.llm.plugins.module_utils.models_sources import Sources
 from ansible_collections.venom.llm.plugins.module_utils.models_steps import INSTALL, KEEP, REMOVE, STORE, LocalAnswer, PlanOptions, Step
-from ansible_collections.venom.llm.plugins.module_utils.policy import MAX_SMALL_FILE, check_code, check_indexes, select_files
+from ansible_collections.venom.llm.plugins.module_utils.policy import MAX_SMALL_FILE, Read, check_code, check_indexes, select_files
 from ansible_collections.venom.llm.plugins.module_utils.policy_headers import check_headers
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan, RemoteFile
 from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
@@ -30,9 +31,12 @@ class Planner:
         self._sources = sources
         self._host = host
         self._options = options
+        #: What the operator should know of the models, none of it a reason to stop.
+        self.warnings: list[str] = []
 
     def plan(self, requests: t.Sequence[Request], answers: t.Sequence[LocalAnswer], manifest: Manifest) -> tuple[list[Step], Budget]:
         """A step for each request, and the budget. Raises ``VenomError`` for anything that would fail for a known reason."""
+        self.warnings = []
         steps = [answer.step or self._plan_online(request, answer, manifest) for request, answer in zip(requests, answers)]
         seen = {entry.key_and_revision for step in steps if step.action == REMOVE for entry in step.before}
         for step in steps:
@@ -47,7 +51,7 @@ class Planner:
                     )
                 seen.add(step.after.key_and_revision)
         limits = Limits(*(self._params[key] for key in ("max_disk_gb", "confirm_above_gb", "confirm_large", "reserve_gib")))
-        return steps, check_limits(manifest, steps, limits, self._host.store)
+        return steps, check_limits(manifest, steps, limits, self._host.store, self._options.config_dir)
 
     def _plan_online(self, request: Request, answer: LocalAnswer, manifest: Manifest) -> Step:
         self._options.report(f"resolving {request.ref}")
@@ -71,10 +75,20 @@ class Planner:
                 model=str(request.ref),
             )
         known = {announced: digest for announced, digest in find_known(manifest, files, request.deep).items() if announced not in bad}
-        self._check_policy(request, files, known, Blobs(manifest.models_dir))
+        read = self._reader(known, Blobs(manifest.models_dir))
+        self._check_policy(request, files, known, Blobs(manifest.models_dir), read)
         is_same_question = answer.entry is not None and request.state != "latest"
         requested = answer.entry.requested_revision if answer.entry and is_same_question else request.wanted_revision
-        return plan_install(request, manifest, resolved.revision, files, known, requested, bad)
+        step = plan_install(request, manifest, resolved.revision, files, known, requested, bad)
+        if _is_new(step):
+            self._check_fit(request, fit.plan_facts({file.path: file.size for file in files}, _by_path(files, read)))
+        return step
+
+    def _check_fit(self, request: Request, facts: ModelFacts) -> None:
+        """Whether this host could serve the model, before any weight moves."""
+        params = self._params
+        name, runtime = str(request.ref), request.runtime
+        self.warnings += fit.check_download(name, facts, runtime, self._options.config_dir, params.get("cpu"), params.get("fit") or fit.REFUSE)
 
     def _plan_ollama(self, request: Request, answer: LocalAnswer, manifest: Manifest) -> Step:
         url = self._host.registry_of(request.ref)
@@ -83,9 +97,27 @@ class Planner:
             weights = {str(layer.digest) for layer in step.manifest.layers if layer.media_type in models_ollama_plan.WEIGHTS}
             formats = {file.path: "gguf" for file in step.missing if file.announced in weights}
             check_headers(request.ref, step.missing, self._sources.range_reader(url), formats=formats)
+        if _is_new(step) and step.manifest is not None:
+            self._check_fit(request, self._ollama_facts(step, url))
         return step
 
-    def _check_policy(self, request: Request, files: t.Sequence[RemoteFile], known: t.Mapping[str, t.Any], blobs: Blobs) -> None:
+    def _ollama_facts(self, step: Step, url: str) -> ModelFacts:
+        """From the configuration that the registry, or the store, has; it is small, and without it less is known."""
+        manifest = step.manifest
+        if manifest is None:
+            raise ValueError("an Ollama model that is installed has a manifest")
+        config = next((file for file in step.files if file.announced == str(manifest.config.digest)), None)
+        content = b""
+        if config is not None and config.size <= ollama_facts.MAX_SMALL:
+            if config in step.missing:
+                content = self._sources.range_reader(url)(config, 0, config.size)
+            else:
+                with open(self._host.store.path(manifest.config.digest), "rb") as stream:
+                    content = stream.read(ollama_facts.MAX_SMALL)
+        return ollama_facts.config_facts(manifest, content)
+
+    def _reader(self, known: t.Mapping[str, t.Any], blobs: Blobs) -> Read:
+        """Reads a small file of the hub, from the store where it is there."""
         source = self._sources.hub
 
         def read(file: RemoteFile) -> bytes:
@@ -95,6 +127,12 @@ class Planner:
             with open(blobs.path(digest), "rb") as stream:
                 return stream.read(MAX_SMALL_FILE)
 
+        return read
+
+    def _check_policy(
+        self, request: Request, files: t.Sequence[RemoteFile], known: t.Mapping[str, t.Any], blobs: Blobs, read: Read
+    ) -> None:
+        source = self._sources.hub
         check_code(request.ref, files, read, self._params["allow_remote_code"])
         expected = check_indexes(request.ref, files, read)
         self._options.report(f"reading the headers of {request.ref}")
@@ -120,3 +158,20 @@ class Planner:
         if step is None:
             return answer
         return LocalAnswer(Step(pinned if step.action != KEEP else request, step.action, step.before, step.after, repaired=step.repaired))
+
+
+def _is_new(step: Step) -> bool:
+    """Whether a revision comes that is not here yet. One that is here was let in, and its repair is nobody's question."""
+    revisions = {entry.revision for entry in step.before}
+    return step.action == INSTALL and step.after is not None and step.after.revision not in revisions
+
+
+def _by_path(files: t.Sequence[RemoteFile], read: Read) -> t.Callable[[str], bytes | None]:
+    """Reads what the policy has read already and remembers, so that this costs no request."""
+    found = {file.path: file for file in files if file.path.endswith(("config.json", ".safetensors.index.json"))}
+
+    def read_path(path: str) -> bytes | None:
+        file = found.get(path)
+        return None if file is None or file.size > MAX_SMALL_FILE else read(file)
+
+    return read_path

@@ -69,6 +69,8 @@ def model_spec() -> Spec:
         **OLLAMA,
         allow_pickle={"type": "bool", "default": False},
         allow_remote_code={"type": "bool", "default": False},
+        cpu={"type": "bool"},
+        fit={"type": "str", "choices": ["refuse", "warn"], "default": "refuse"},
         force={"type": "bool", "default": False},
         operation={"type": "str", "choices": ["run", "start", "poll", "cancel"], "default": "run"},
         operation_id={"type": "str"},
@@ -96,12 +98,13 @@ def model_rules() -> dict[str, t.Any]:
 
 def info_spec() -> Spec:
     """Options of ``venom_model_info``."""
-    return {
-        "models_dir": LOCATIONS["models_dir"],
-        "name": {"type": "str"},
-        "limit": {"type": "int", "default": 20},
-        "usage": {"type": "bool", "default": True},
-    }
+    return dict(
+        LOCATIONS,
+        name={"type": "str"},
+        limit={"type": "int", "default": 20},
+        usage={"type": "bool", "default": True},
+        max_disk_gb={"type": "float"},
+    )
 
 
 def _capability(kind: str) -> Spec:
@@ -117,6 +120,8 @@ def manifest_spec() -> Spec:
         provider=_MODEL["provider"],
         revision={"type": "str"},
         capabilities={"type": "dict", "options": {name: _capability(kind) for name, kind in CAPABILITY_TYPES.items()}},
+        ollama_models_dir=OLLAMA["ollama_models_dir"],
+        ollama_url=OLLAMA["ollama_url"],
         lock_timeout={"type": "float", "default": 60.0},
     )
 

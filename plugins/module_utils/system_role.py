@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from ansible_collections.venom.llm.plugins.module_utils.http_probe import Answer, ProbeFailed
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest, change_manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
+from ansible_collections.venom.llm.plugins.module_utils.manifest_facts import with_facts
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import CompletionFailed
 from ansible_collections.venom.llm.plugins.module_utils.templates.verdict import ROLES
 
@@ -158,10 +159,8 @@ def _warning(found: SystemRole, model: str, recorded: bool | None, source: str |
 
 
 def corrected(entry: Entry, correction: Correction) -> Entry:
-    """The entry with what the server was found to do; what an operator declared stays as it is."""
-    kept = {name: item for name, item in entry.capabilities.items() if _source(entry.capabilities, name) == "declared"}
-    probed = {name: {"value": value, "source": "probed"} for name, value in correction.probed.items()}
-    return entry.replace(capabilities={**entry.capabilities, **probed, **kept})
+    """The entry with what the server was found to do; what an operator declared stays as it is, and over it."""
+    return with_facts(entry, entry.facts_from("declared"), probed={**entry.facts_from("probed"), **correction.probed})
 
 
 def settle(models_dir: str, local_path: str, revision: str, found: SystemRole) -> list[str]:

@@ -14,17 +14,21 @@ author:
 description:
   - The manifest records which models are on a host and what they can do. This module changes the record only, never a model's
     files.
+  - Every record carries a checksum. A record that was damaged, or edited by hand, is not believed; it is rebuilt from what lies in
+    the stores, and the file is kept under a dated name. See the collection's C(docs/manifest.md).
 extends_documentation_fragment:
   - venom.llm.attributes
   - venom.llm.locations
 options:
   state:
     description:
-      - With V(present) the O(capabilities) of a model are what is given here. They win over what its files tell, and they stay when
-        the model is removed and installed again. What is left out is taken back.
+      - With V(present) the O(capabilities) of a model are what is given here. They win over what a live server was found to do, and
+        that over what its files tell, and they stay when the model is removed and installed again. What is left out is taken back.
       - With V(absent) the records of a model and what was declared of it are forgotten. Its files stay, so O(state=discovered) finds
         them again. Remove a model with M(venom.llm.venom_model).
-      - With V(discovered) snapshots that the manifest lacks are added to it.
+      - With V(discovered) models that the manifest lacks are added to it, from the snapshots, from Ollama's store and from its
+        server. Every byte of the former two is hashed once, which takes minutes for large models; what is damaged is not added. Records
+        that are there get the facts that their files tell.
       - With V(sanitized) old records are repaired, that is missing fields, times without offset, folders that have moved, and
         operations that never ended. Records that cannot be repaired are dropped.
     type: str
@@ -101,6 +105,19 @@ options:
       prompt_template:
         description: The template of prompts.
         type: str
+  ollama_models_dir:
+    description:
+      - Folder of the Ollama server's models (OLLAMA_MODELS). Only looked at, with O(state=discovered).
+    type: path
+    default: /var/lib/ollama/models
+    version_added: 0.1.0
+  ollama_url:
+    description:
+      - URL of the Ollama server of this host, asked with O(state=discovered) for models that are in no store that can be read here.
+        One that does not answer has none.
+    type: str
+    default: http://127.0.0.1:11434
+    version_added: 0.1.0
   lock_timeout:
     description:
       - Seconds to wait for another process that changes the models of this host. With V(0) there is one try.
@@ -119,9 +136,13 @@ EXAMPLES = r"""
     capabilities:
       supports_system_role: false
 
-- name: Record what lies in the models folder already
+- name: Record what lies in the models folder and in Ollama's store already
   venom.llm.venom_manifest:
     state: discovered
+
+- name: Mend what an older version, a full disk or a hand left
+  venom.llm.venom_manifest:
+    state: sanitized
 """
 
 RETURN = r"""

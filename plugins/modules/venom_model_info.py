@@ -16,13 +16,8 @@ description:
     that somebody damaged is not told to be installed.
 extends_documentation_fragment:
   - venom.llm.attributes.info_module
+  - venom.llm.locations
 options:
-  models_dir:
-    description:
-      - Folder of blobs, snapshots and the manifest on the managed host.
-    type: path
-    default: /var/lib/venom/models
-    version_added: 0.1.0
   name:
     description:
       - Only the model with this name or alias. All when it is left out.
@@ -39,6 +34,11 @@ options:
       - Whether to measure what the models folder uses. It takes a walk over all its files.
     type: bool
     default: true
+    version_added: 0.1.0
+  max_disk_gb:
+    description:
+      - Quota of the models folder in GB (10^9 bytes), of which the used share is then told.
+    type: float
     version_added: 0.1.0
 seealso:
   - module: venom.llm.venom_model
@@ -84,9 +84,45 @@ models:
       description: Files that are missing or no longer what was published.
       type: list
       elements: str
+    is_hashed:
+      description:
+        - Whether every byte was hashed when it was recorded. V(false) after a damaged manifest was rebuilt, until M(venom.llm.venom_model)
+          or M(venom.llm.venom_manifest) with O(venom.llm.venom_manifest#module:state=discovered) has looked; till then only sizes are compared.
+      type: bool
     capabilities:
-      description: What the model can do, each with its value and source.
+      description:
+        - What the model can do, each with its C(value) and its C(source), which is V(declared) by an operator, V(probed) on a live
+          server, V(detected) in its files, or null where nobody knows.
       type: dict
+    overridden:
+      description: What a better source overrides, by capability and source.
+      type: dict
+    facts:
+      description:
+        - What the files say of the model, each with its value and the file that says it, such as C(architectures), C(context), C(shape),
+          C(dtype), C(quantization), C(weight_bytes), C(modality) and C(license). The filters of the collection take them.
+      type: dict
+    requires_gpu:
+      description: Whether its weights can be used on a GPU only, null where nobody knows.
+      type: bool
+manifest:
+  description: The file itself.
+  returned: success
+  type: dict
+  contains:
+    path:
+      description: Where it is.
+      type: str
+    schema:
+      description: Version of its layout, described in C(docs/manifest.schema.json) of the collection.
+      type: int
+    is_damaged:
+      description: Whether it is not what was written; then what is shown here was rebuilt, and the next change rewrites the file.
+      type: bool
+declared:
+  description: Declared capabilities by model, also of models that are not installed.
+  returned: success
+  type: dict
 operations:
   description: The last operations, newest first.
   returned: success
@@ -113,6 +149,25 @@ usage:
   description: Bytes of the models folder and its file system. Contents shared by several models count once.
   returned: O(usage=true)
   type: dict
+  contains:
+    used_bytes:
+      description: Bytes of the models folder, unfinished downloads included.
+      type: int
+    free_bytes:
+      description: Free bytes of its file system.
+      type: int
+    limit_used_percent:
+      description: Used share of O(max_disk_gb), null without it.
+      type: float
+    models_bytes:
+      description: Bytes of all models, each content once.
+      type: int
+    by_model:
+      description:
+        - Each model, the largest first, with C(size_bytes), with C(own_bytes) that go when it is removed, with C(shared_bytes), with C(active),
+          and with C(active_at), when it was activated last.
+      type: list
+      elements: dict
 """
 
 from ansible_collections.venom.llm.plugins.module_utils.models_info import run_info

@@ -62,7 +62,10 @@ def model_params(folder: Path, hub: Hub | None = None, **options: t.Any) -> dict
 def manifest_params(folder: Path, **options: t.Any) -> dict[str, t.Any]:
     """Parameters of ``venom_manifest`` with everything below one folder."""
     params = defaults(manifest_spec())
-    params.update(models_dir=str(folder / "models"), config_dir=str(folder / "etc"), lock_timeout=0.0, **options)
+    params.update(models_dir=str(folder / "models"), config_dir=str(folder / "etc"), lock_timeout=0.0)
+    # Neither the store nor the server of the machine that runs the tests: nothing listens on the port for discarding.
+    params.update(ollama_models_dir=str(folder / "store"), ollama_url="http://127.0.0.1:9")
+    params.update(options)
     return params
 
 

@@ -87,6 +87,7 @@ class Server:
 
     names: dict[str, str] = field(default_factory=dict)
     in_memory: dict[str, str] = field(default_factory=dict)
+    shown: dict[str, t.Any] = field(default_factory=dict)
     brings: str = ""
     up: bool = True
     calls: list[tuple[str, ...]] = field(default_factory=list)
@@ -105,6 +106,12 @@ class Server:
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         return tuple(LoadedModel(name, digest, 7, 7, "", 8) for name, digest in self.in_memory.items())
+
+    def models(self) -> tuple[ServedModel, ...]:
+        return tuple(ServedModel(name, digest, 7) for name, digest in self.names.items())
+
+    def show(self, name: str) -> dict[str, t.Any]:
+        return self.shown
 
     def pull(self, name: str, insecure: bool = False, progress: t.Any = None, deadline: float | None = None) -> None:
         self.calls.append(("pull", name, "insecure" if insecure else "secure"))

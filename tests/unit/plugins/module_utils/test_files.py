@@ -104,3 +104,17 @@ def test_a_lock_is_not_taken_on_a_file_that_was_replaced(tmp_path: Path, monkeyp
     monkeypatch.setattr(files.fcntl, "flock", replace_once)
     with files.Lock(str(path), 5):
         assert files.read_json(str(path))["pid"] == os.getpid()
+
+
+def test_a_lock_that_could_not_be_noted_is_free_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "a.lock")
+
+    def refuse(*dummy: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", refuse)
+        with pytest.raises(OSError, match="No space left"), files.Lock(path, 0):
+            raise AssertionError("nobody has it")
+    with files.Lock(path, 0):
+        pass

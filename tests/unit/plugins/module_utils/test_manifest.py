@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Entry, Manifest, change_manifest, manifest_lock
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import normalise_time, snapshot_sha256
+from ansible_collections.venom.llm.plugins.module_utils.manifest_seal import seal_of_head
 from ansible_collections.venom.llm.plugins.module_utils.models_observe import observe
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest
 from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
@@ -121,9 +122,12 @@ def test_hostile_and_broken_records_are_never_acted_on_and_kept(tmp_path: Path, 
     assert [entry.name for entry in manifest.models] == ["c/d"]
     assert len(manifest.warnings) == 2
     manifest.save()
-    assert bad in json.loads((tmp_path / "manifest.json").read_text())["models"]
-    manifest.sanitized().save()
-    assert len(json.loads((tmp_path / "manifest.json").read_text())["models"]) == 1
+    again = Manifest.load(str(tmp_path))
+    assert again.foreign == (bad, "not even a record") and len(again.warnings) == 2
+    assert again.is_stored() and [entry.name for entry in again.models] == ["c/d"]
+    again.sanitized().save()
+    clean = Manifest.load(str(tmp_path))
+    assert (clean.foreign, clean.warnings, len(clean.models)) == ((), (), 1)
 
 
 def test_old_records_are_repaired_while_they_are_read(tmp_path: Path) -> None:
@@ -178,7 +182,8 @@ def test_an_unreadable_manifest_is_rebuilt_from_the_snapshots(tmp_path: Path, co
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, schema=2)
+    newer = {"schema": 3, "models": {"not": "a list any more"}, "updated_at": "x"}
+    (tmp_path / "manifest.json").write_text(json.dumps(dict(newer, seal=seal_of_head(newer))))
     with pytest.raises(VenomError) as caught:
         Manifest.load(str(tmp_path))
     assert caught.value.reason_code == "manifest_unreadable"

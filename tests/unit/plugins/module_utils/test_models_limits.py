@@ -4,6 +4,7 @@
 """The arithmetic that refuses a plan before its first byte, with the disk and the folders replaced by numbers."""
 from __future__ import annotations
 
+import json
 import os
 import typing as t
 from pathlib import Path
@@ -79,6 +80,24 @@ def test_a_refusal_has_its_numbers_and_the_folder_that_is_full(monkeypatch: pyte
     for method, folder in ((SNAPSHOT, "/nonexistent/models"), (STORE, "/nonexistent/store")):
         full = verdict(monkeypatch, method=method, to_fetch=1000, free=0)
         assert full is not None and folder in full.found
+
+
+@pytest.mark.parametrize(("numbers", "code"), [({"used": 50 * GB}, "quota_exceeded"), ({"free": 0}, "disk_full")])
+def test_a_refusal_names_who_could_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, numbers: dict[str, int], code: str) -> None:
+    """By name, the largest first, and the one that nobody has activated for the longest time; the one that serves is not named."""
+    models = str(tmp_path / "models")
+    manifest = Manifest(models).merge(snapshot(tmp_path / "models", OLD, name="a/old")).merge(snapshot(tmp_path / "models", NEW, name="a/new"))
+    moments = [("a/old", OLD, "2026-01-01T00:00:00+00:00"), ("a/new", NEW, "2026-02-01T00:00:00+00:00")]
+    items = [{"model": name, "revision": commit, "activated_at": moment} for name, commit, moment in moments]
+    (tmp_path / "runtime.json").write_text(json.dumps({"active": {"vllm": items[1]}, "history": items}))
+    budget = Budget(**{"to_fetch": GB, "used": 0, "free": 10**15, "removed": 0, "reclaimable": 0, **numbers})
+    monkeypatch.setattr(models_limits, "compute_budget", lambda manifest, steps, ollama: budget)
+    with pytest.raises(VenomError) as caught:
+        check_limits(manifest, [step(GB)], LIMITS, OllamaStore("/nonexistent/store"), str(tmp_path))
+    assert caught.value.reason_code == code
+    assert "the largest models are a/new" in caught.value.found
+    assert "the least recently active are a/old (2026-01-01T00:00:00+00:00)" in caught.value.found
+    assert [item["name"] for item in caught.value.details["least_recently_active_models"]] == ["a/old"]
 
 
 @pytest.fixture

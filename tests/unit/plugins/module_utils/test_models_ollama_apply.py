@@ -152,15 +152,6 @@ def test_a_repaired_model_leaves_the_memory(bench: Bench, in_memory: bool) -> No
     assert len(bench.outcome.warnings) == len(server.calls)
 
 
-@pytest.mark.parametrize("config", [b"not json", b"[]", b'{"model_format": 5, "file_type": []}', b"[" * 100000])
-def test_a_config_that_makes_no_sense_describes_nothing(bench: Bench, config: bytes) -> None:
-    layer = FIRST.config
-    bench.apply(bench.plan(wanted()))
-    Path(bench.host.store.published_path(layer.digest)).write_bytes(config)
-    described = bench.applier._described(bench.entries[0], FIRST)
-    assert (described.formats, described.quantization, described.display_name) == ((), None, "phi3:mini")
-
-
 # Removal
 
 
@@ -239,6 +230,17 @@ def test_a_pull_is_recorded_by_what_the_registry_announced(tmp_path: Path, metho
     assert observe(entry).is_intact
     assert bench.host.server.calls == [("pull", "phi3:mini", "secure")]
     assert bench.plan(wanted()).action == "keep"
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_server_is_asked_what_its_model_is(tmp_path: Path, is_there: bool) -> None:
+    shown = {"details": {"format": "gguf", "quantization_level": "Q4_K_M"}, "capabilities": ["tools"]}
+    server = Server({"phi3:mini": FIRST.digest} if is_there else {}, brings=FIRST.digest, shown=shown)
+    bench = Bench(tmp_path, "api", server)
+    bench.apply(bench.plan(wanted()))
+    (entry,) = bench.entries
+    assert (entry.quantization, entry.formats) == ("Q4_K_M", ("gguf",))
+    assert entry.capabilities["supports_tools"] == {"value": True, "source": "detected"}
 
 
 @pytest.mark.parametrize("method", ["api", "cli"])

@@ -322,3 +322,13 @@ def test_everything_is_missing_to_a_server(tmp_path: Path) -> None:
     step = online(host, registry_of(FIRST), wanted())
     assert step.after is not None
     assert (step.missing, step.bytes_to_fetch, step.after.local_path) == (step.files, FIRST.size, "")
+
+
+def test_what_was_found_of_one_revision_says_nothing_of_another(tmp_path: Path) -> None:
+    host = FakeOllamaHost(tmp_path)
+    facts = {"supports_tools": {"value": True, "source": "probed"}}
+    entry = recorded(host, pulled(host, b"weights")).replace(capabilities=facts, overridden={"supports_tools": {"detected": False}})
+    same = models_ollama_plan.make_entry(wanted(), entry, host, entry.revision)
+    other = models_ollama_plan.make_entry(wanted(), entry, host, "sha256:" + "f" * 64)
+    assert (same.capabilities, same.overridden) == (entry.capabilities, entry.overridden)
+    assert (other.capabilities, other.overridden) == ({}, {})

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils import http_probe, system_role
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
-from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry, FileRecord, snapshot_path, utc_now
+from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry, FileRecord, snapshot_path, snapshot_sha256, utc_now
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.system_role import SystemRole, compare, probe, settle
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.scripted_http import Line, ScriptedHttp, Speaker, reply
@@ -144,6 +144,7 @@ def store(root: Path, known: dict[str, t.Any]) -> Entry:
         installed_at=utc_now(),
         capabilities=known,
     )
+    entry = entry.replace(sha256=snapshot_sha256(entry.files))
     Manifest.load(str(root)).merge(entry).save()
     return entry
 

@@ -1,0 +1,97 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the weights of a model are stored: the method that wrote them, and how many bits it left.
+
+Methods and their keys: ``quantization_config`` of config.json (transformers, quantization), compressed-tensors' ``config_groups``,
+NVIDIA ModelOpt's hf_quant_config.json; the file types of GGUF.
+"""
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.venom.llm.plugins.module_utils.config_values import Config, mapping, number, text, text_part
+
+_SPELLINGS = {
+    "compressed_tensors": "compressed-tensors",
+    "bnb": "bitsandbytes",
+    "bitsandbytes_4bit": "bitsandbytes",
+    "bitsandbytes_8bit": "bitsandbytes",
+    "auto-round": "inc",
+    "intel/auto-round": "inc",
+    "auto_round": "inc",
+}
+_BITS = {"fp8": 8, "mxfp4": 4, "awq": 4, "fbgemm_fp8": 8, "mxfp8": 8}
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """``method`` as runtimes call it, ``bits`` of a weight, ``scheme`` what tells more, such as w4a16 or Q4_K_M."""
+
+    method: str
+    bits: int | None = None
+    scheme: str | None = None
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """As JSON."""
+        return dict(self.__dict__)
+
+
+def quantization_of_config(config: Config, modelopt: Config) -> Quantization | None:
+    """From config.json and hf_quant_config.json; None for weights as they were trained, and where nothing is told."""
+    found = mapping(config, "quantization_config") or mapping(config, "compression_config") or mapping(text_part(config), "quantization_config")
+    if not found:
+        found = mapping(modelopt, "quantization")
+        return None if not found else _modelopt(found)
+    method = (text(found, "quant_method") or "").lower()
+    method = _SPELLINGS.get(method, method)
+    if not method:
+        method = "bitsandbytes" if found.get("load_in_4bit") is True or found.get("load_in_8bit") is True else ""
+    if not method:
+        return _modelopt(found) if text(found, "quant_algo") else None
+    if method == "modelopt":
+        return _modelopt(found)
+    if method == "compressed-tensors":
+        return _compressed(found)
+    bits = number(found, "bits", "w_bit", "weight_bits", "nbits")
+    if method == "bitsandbytes":
+        bits = 4 if found.get("load_in_4bit") is True else 8
+    return Quantization(method, bits or _BITS.get(method), text(found, "checkpoint_format", "version", "fmt", "bnb_4bit_quant_type"))
+
+
+def _modelopt(found: Config) -> Quantization:
+    algorithm = (text(found, "quant_algo") or "").upper()
+    if "FP4" in algorithm:
+        return Quantization("modelopt_fp4", 4, algorithm)
+    if "MIXED" in algorithm:
+        return Quantization("modelopt_mixed", None, algorithm)
+    if "MXFP8" in algorithm:
+        return Quantization("modelopt_mxfp8", 8, algorithm)
+    return Quantization("modelopt", 8, algorithm or None)
+
+
+def _compressed(found: Config) -> Quantization:
+    """The narrowest group decides, since it is what a kernel must be there for."""
+    best: Quantization | None = None
+    groups = mapping(found, "config_groups")
+    for group in list(groups.values())[:64]:
+        if not isinstance(group, dict):
+            continue
+        weights, inputs = mapping(group, "weights"), mapping(group, "input_activations")
+        bits, kind = number(weights, "num_bits"), text(weights, "type") or "int"
+        if bits is None:
+            continue
+        activation = number(inputs, "num_bits") or 16
+        scheme = f"w{bits}a{activation}" + (f"-{kind}" if activation < 16 or kind == "float" else "")
+        if best is None or bits < (best.bits or 99):
+            best = Quantization("compressed-tensors", bits, scheme)
+    return best or Quantization("compressed-tensors", None, text(found, "format"))
+
+
+def quantization_of_gguf(file_type: str | None) -> Quantization | None:
+    """From the name of a GGUF file type; None for plain floats."""
+    if file_type is None or file_type in ("F32", "F16", "BF16"):
+        return None
+    digits = [character for character in file_type if character.isdigit()]
+    return Quantization("gguf", int(digits[0]) if digits else None, file_type)
