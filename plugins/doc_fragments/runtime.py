@@ -10,17 +10,10 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 options:
-  name:
-    description:
-      - The runtime.
-    type: str
-    choices: [vllm]
-    default: vllm
-    version_added: 0.1.0
   supervisor:
     description:
       - What keeps the server.
-      - V(systemd) is the unit C(venom-vllm.service) that the role P(venom.llm.vllm#role) installs.
+      - V(systemd) is the unit C(venom-vllm.service) or C(venom-ollama.service) that the role of the runtime installs.
       - V(process) is a process of its own session with a pid file, for hosts without systemd as PID 1 and for accounts
         without root. It does not come back after a reboot.
       - V(auto) takes V(systemd) where it is PID 1 and the module runs as root, else V(process).
@@ -36,7 +29,7 @@ options:
     version_added: 0.1.0
   run_dir:
     description:
-      - Folder of pid files and locks on the managed host.
+      - Folder of pid files, locks and models on trial on the managed host. A boot should find it empty.
     type: path
     default: /run/venom
     version_added: 0.1.0

@@ -4,45 +4,28 @@
 """Changing what a runtime serves, as a transaction of named steps: check, drain, switch, start, prove, commit, or all of it back.
 
 A step raises ``StepFailed`` with the cause. Until ``switch`` nothing is touched; from there on a failure puts the last good model
-back and proves it with the same steps, or leaves the server stopped when nothing was good before.
+back and proves it with the same steps, or leaves the server stopped when nothing was good before. What a killed run leaves is a
+trial that the next run takes up or takes back, see ``activation_trial``.
 """
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 import typing as t
 from dataclasses import dataclass, replace
 
-from ansible_collections.venom.llm.plugins.module_utils import envfile, files, http_probe
+from ansible_collections.venom.llm.plugins.module_utils import activation_names, activation_trial, http_probe
+from ansible_collections.venom.llm.plugins.module_utils.activation_server import Limits, Server, StepFailed
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.observation import digest_of, name_mismatch, observe, port_conflict
-from ansible_collections.venom.llm.plugins.module_utils.record import Activation, RuntimeRecord
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, Completion, CompletionFailed
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.vllm import VllmRuntime, active_variables
+from ansible_collections.venom.llm.plugins.module_utils.observation import committed_of, name_mismatch, port_conflict
+from ansible_collections.venom.llm.plugins.module_utils.record import Activation, Trial
+from ansible_collections.venom.llm.plugins.module_utils.rivals import Rival, find_rivals, rival_conflict
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, Completion, CompletionFailed, LiveModels
 from ansible_collections.venom.llm.plugins.module_utils.supervisors import base
-from ansible_collections.venom.llm.plugins.module_utils.waiting import WaitFailed, WaitTimeout, wait_for
 
-POLL_SECONDS = 0.25
-_GPU_RELEASE_TIMEOUT = 30.0
-_ENVIRONMENT_MODE = 0o640
 _LOG_LINES = 40
-
-
-class StepFailed(Exception):
-    """A step could not be done; the message is the cause, for the operator."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Patience, all in seconds. ``drain_policy`` is 'proceed' or 'fail' for requests that outlive ``drain_timeout``."""
-
-    health_timeout: float
-    drain_timeout: float = 30.0
-    drain_policy: str = "proceed"
-    stop_timeout: float = 60.0
-    completion_timeout: float = 120.0
-    rollback: bool = True
+#: Steps after which something has to be put right.
+_TOUCHING = frozenset(("switch", "exclusive", "start", "stop"))
 
 
 @dataclass(frozen=True)
@@ -58,37 +41,46 @@ class StepReport:
         return {"name": self.name, "outcome": self.outcome, "seconds": round(self.seconds, 2)}
 
 
-class Transaction:
-    """One change of one server to ``target``, or with None of whatever it is configured to serve.
+@dataclass(frozen=True)
+class Change:
+    """What a transaction is about: ``target`` None is whatever the server is configured to serve, or nothing in particular.
 
-    ``gpu_pids`` gives the pids that hold GPU memory, or None when that is not known; ``failure_code`` the reason of the error.
+    ``version`` is the one that the runtime's program link shall lead to, empty for no change. ``enable``: come back at boot.
+    ``restart``: also where nothing differs. ``exclusive``: the others do not start at boot any more. ``failure_code`` is the reason of the error.
     """
+
+    target: Activation | None = None
+    version: str = ""
+    enable: bool = True
+    restart: bool = False
+    exclusive: bool = False
+    failure_code: str = "activation_failed"
+
+
+class Transaction:
+    """One change of one server. ``neighbours`` are the other runtimes of the host, which ``exclusive`` stops."""
 
     def __init__(
         self,
-        runtime: VllmRuntime,
-        supervisor: base.Supervisor,
-        record_path: str,
-        target: Activation | None,
+        server: Server,
+        change: Change,
         limits: Limits,
-        gpu_pids: t.Callable[[], set[int] | None] = lambda: None,
+        neighbours: t.Sequence[Server] = (),
         now: t.Callable[[], str] = lambda: "",
-        enable: bool = True,
-        failure_code: str = "activation_failed",
     ) -> None:
-        self.runtime = runtime
-        self.supervisor = supervisor
-        self.record_path = record_path
-        self.target = target
+        self.server = server
+        self.runtime = server.runtime
+        self.supervisor = server.supervisor
+        self.target = change.target
         self.limits = limits
         self.reports: list[StepReport] = []
         self.completion: Completion | None = None
-        self._gpu_pids = gpu_pids
+        self._change = change
+        self._neighbours = {neighbour.runtime.name: neighbour for neighbour in neighbours}
         self._now = now
-        self._enable = enable
-        self._failure_code = failure_code
         self._log_mark = 0
-        self._committed = self._record().active.get(runtime.name)
+        self._was_up = server.is_alive()
+        self._committed = committed_of(server.runtime, server.record())
 
     def run(self, steps: t.Sequence[str]) -> None:
         """Do the steps in order. Raises ``failure_code`` after putting things right, or what ``check`` refused with."""
@@ -98,12 +90,14 @@ class Transaction:
             except (StepFailed, VenomError, OSError) as error:
                 if name == "check" and isinstance(error, VenomError):
                     raise
-                self._give_up(name, error, switched=bool({"switch", "start", "stop"} & set(steps[: steps.index(name) + 1])))
+                done = set(steps[: steps.index(name) + 1])
+                is_tried = "commit" in steps and activation_trial.present(self.server) is not None
+                self._give_up(name, error, switched=bool(_TOUCHING & done) or is_tried)
 
-    def _step(self, name: str, label: str = "") -> None:
+    def _step(self, name: str, label: str = "", does: str = "") -> None:
         begun = time.monotonic()
         try:
-            outcome = STEPS[name](self)
+            outcome = STEPS[does or name](self)
         except (StepFailed, VenomError, OSError) as error:
             self.reports.append(StepReport(label + name, f"failed: {_cause(error)}", time.monotonic() - begun))
             raise
@@ -111,82 +105,127 @@ class Transaction:
 
     # The steps. Each returns what it did in a few words.
 
+    def adopt(self) -> str:
+        """End the servers that somebody else started in our place, and keep them from coming back."""
+        said = [rival.end(self.limits.stop_timeout) for rival in self._rivals()]
+        return "; ".join(said) or "nobody else is there any more"
+
+    def settle(self) -> str:
+        """Finish or take back the change that a run before this one left half done."""
+        finished = activation_trial.finish_commit(self.server)
+        if finished is not None:
+            self._committed = finished
+            return f"the commit of {finished.model} is complete now"
+        trial = activation_trial.present(self.server)
+        if trial is None:
+            return "nothing is left over"
+        activation_trial.revert(self.server)
+        done = ["what was tried is taken back", *self._revert_names(), *self._return_place(trial)]
+        activation_trial.close(self.server)
+        return "; ".join(done)
+
     def check(self) -> str:
         """Nothing of the target is missing, and nobody else has the port. Raises ``VenomError``."""
-        seen = observe(self.runtime, self.supervisor, self._record())
+        seen = self.server.observe()
         self.runtime.settings()
         if not seen.service.installed:
-            raise unit_missing(self.supervisor)
-        foreign = seen.foreign_listener()
-        if foreign is not None:
-            raise port_conflict(foreign, self.runtime)
-        if self.target is not None and not os.path.isdir(self.target.path):
+            raise unit_missing(self.supervisor, self.runtime.name)
+        for rival in self._rivals():
+            raise rival_conflict(rival, self.runtime)
+        if self.target is not None and not self.runtime.is_there(self._active(self.target)):
             raise folder_missing(self.target)
+        if self._change.version:
+            activation_trial.link_of(self.runtime).check(self._change.version)
         return "installed, and the port is free or ours"
 
     def drain(self) -> str:
         """Wait until no client waits for an answer any more."""
-        if self.supervisor.status().active != "running" or self.runtime.in_flight() is None:
-            return "nothing serves"
-        last: list[int | None] = [None]
-
-        def probe() -> str:
-            last[0] = self.runtime.in_flight()
-            return "idle" if not last[0] else "busy"
-
-        try:
-            wait_for(probe, good=("idle",), waiting=("busy",), timeout=self.limits.drain_timeout, interval=POLL_SECONDS)
-        except WaitTimeout:
-            text = f"{last[0]} requests still in flight after {self.limits.drain_timeout:g} s"
-            if self.limits.drain_policy == "fail":
-                raise StepFailed(text) from None
-            return f"{text}, went on"
-        return "no request in flight"
+        will_stop = self._change.restart or self._moves_version() or self.server.must_restart()
+        return self.server.drain(self.limits, will_stop)
 
     def switch(self) -> str:
-        """Write the configuration; the committed one is kept as the last good."""
-        active = self._wanted()
-        committed = self._committed
-        if committed is not None and self.runtime.active() == _active(committed):
-            self._write_environment(self.runtime.last_good_path, _active(committed))
-        self._write_environment(self.runtime.active_path, active)
-        return f"{active.alias} from {active.path}"
+        """Put the change on trial: a boot still comes back to what was committed."""
+        before = activation_trial.present(self.server)
+        version_before = ""
+        if self._change.version:
+            link = activation_trial.link_of(self.runtime)
+            version_before = before.version_before if before and before.version else link.version()
+        others = self._change.target
+        trial = Trial(
+            activation=others,
+            names=before.names if before is not None else (),
+            version=self._change.version if self._change.version != version_before else "",
+            version_before=version_before,
+            stopped=before.stopped if before is not None else (),
+            begun_at=self._now(),
+        )
+        activation_trial.begin(self.server, trial)
+        said = [f"{others.alias} from {others.path}"] if others is not None else []
+        said += [f"version {trial.version} instead of {version_before or 'none'}"] if trial.version else []
+        return ", ".join(said) or "nothing differs"
+
+    def exclusive(self) -> str:
+        """Make the other runtimes give up their memory."""
+        said = []
+        for name, neighbour in sorted(self._neighbours.items()):
+            if not neighbour.is_alive():
+                continue
+            trial = activation_trial.present(self.server) or Trial()
+            if name not in trial.stopped:
+                activation_trial.save(self.server, replace(trial, stopped=(*trial.stopped, name)))
+            drained = neighbour.drain(self.limits, will_stop=True)
+            said.append(f"{name}: {drained}, {neighbour.stop(self.limits)}")
+        return "; ".join(said) or "nothing else runs"
 
     def stop(self) -> str:
         """Stop every process of the server and wait until the GPU memory it held is free."""
-        held = set(self.supervisor.pids())
-        self.supervisor.stop(self.limits.stop_timeout)
-        self._save(self._record().with_started(self.runtime.name, None))
-        try:
-            wait_for(
-                lambda: "held" if held & (self._gpu_pids() or set()) else "free",
-                good=("free",),
-                waiting=("held",),
-                timeout=_GPU_RELEASE_TIMEOUT,
-                interval=POLL_SECONDS,
-            )
-        except WaitTimeout:
-            raise StepFailed(f"GPU memory of the stopped processes is not free after {_GPU_RELEASE_TIMEOUT:g} s") from None
-        return f"stopped {len(held)} processes" if held else "nothing ran"
+        return self.server.stop(self.limits)
 
     def start(self) -> str:
-        """Stop the old server, start the new one, wait until it answers."""
-        self.stop()
-        foreign = observe(self.runtime, self.supervisor, self._record()).foreign_listener()
-        if foreign is not None:
-            raise port_conflict(foreign, self.runtime)
-        self._log_mark = base.log_size(self.supervisor.log_path)
-        begun = time.monotonic()
-        self.supervisor.start()
-        self._save(self._record().with_started(self.runtime.name, digest_of(self.runtime, self.supervisor, self.runtime.active())))
-        self._wait_ready()
-        return f"ready after {time.monotonic() - begun:.1f} s"
+        """Stop the old server, start the new one, wait until it answers; a live one changes its models instead."""
+        live = self.runtime.live()
+        said = []
+        if live is None or self._change.restart or self.server.must_restart():
+            self.server.stop(self.limits)
+            self._log_mark = base.log_size(self.supervisor.log_path)
+            said.append(f"ready after {self.server.start(self.limits):.1f} s")
+        else:
+            self._log_mark = base.log_size(self.supervisor.log_path)
+            self.server.wait_ready(self.limits)
+            said.append("the server runs on")
+        if live is not None:
+            said += self._load(live)
+        return ", ".join(said)
+
+    def _load(self, live: LiveModels) -> list[str]:
+        """Name the model, unload the one before it, load it."""
+        active = self._wanted()
+        trial = activation_trial.present(self.server)
+        said: list[str] = []
+        if active is None or trial is None or trial.activation is None or self._active(trial.activation) != active:
+            # Whatever a trial that this is not has named.
+            said += activation_trial.revert_names(self.server)
+        if active is None:
+            return said
+        listed, spelling = live.listed(), self.runtime.spelling
+        activation_names.check_model(listed, spelling, active)
+        record = self.server.record()
+        own = [change.name for change in record.names.get(self.runtime.name, ())]
+        change = activation_names.plan_name(listed, spelling, active, own)
+        if change is not None:
+            activation_trial.add_name(self.server, change)
+            activation_names.give(live, change, active.model)
+            said.append(f"{active.model} is also {active.alias}")
+        old = {each.path for each in (self._committed, self._change.target) if each is not None} - {active.path}
+        unloaded = self.server.unload(old, self.limits)
+        said += [unloaded] if unloaded else []
+        live.load(active.alias, self.limits.health_timeout)
+        return [*said, f"loaded {active.model}"]
 
     def prove(self) -> str:
-        """The port answers, is ours, names the model from its folder, and the model gives text."""
-        self._wait_ready()
-        wanted = self._wanted()
-        seen = observe(self.runtime, self.supervisor, self._record())
+        """The port answers, is ours, names the model with its bytes, and the model gives text."""
+        self.server.wait_ready(self.limits)
+        seen = self.server.observe()
         foreign = seen.foreign_listener()
         if foreign is not None:
             raise port_conflict(foreign, self.runtime)
@@ -194,69 +233,75 @@ class Transaction:
             served = seen.served if seen.served is not None else self.runtime.served()
         except http_probe.ProbeFailed as error:
             raise StepFailed(f"the server gives no list of models: {error}") from error
-        mismatch = name_mismatch(wanted, served)
+        wanted = self._wanted()
+        if wanted is None:
+            return "the server answers; no model is active"
+        mismatch = name_mismatch(wanted, served, self.runtime.spelling)
         if mismatch:
             raise StepFailed(mismatch)
+        live = self.runtime.live()
+        if live is not None:
+            activation_names.check_model(served, self.runtime.spelling, wanted)
         try:
             self.completion = self.runtime.complete(wanted.alias, self.limits.completion_timeout)
         except CompletionFailed as error:
             raise StepFailed(f"no completion: {error}") from error
+        if live is not None and live.keeps_models and all(model.root != wanted.path for model in live.loaded()):
+            loaded = ", ".join(f"{model.id} ({model.root})" for model in live.loaded()) or "nothing"
+            raise StepFailed(f"{wanted.alias} answered, but the server has {loaded} in memory instead of {wanted.path}")
         said = f"{wanted.alias} from {wanted.path} answered {self.completion.text.strip()[:60]!r}"
         return f"{said} ({self.completion.remark})" if self.completion.remark else said
 
     def commit(self) -> str:
         """Make it the model that a reboot and a rollback come back to."""
-        if self.target is None:
+        if self.target is None and not activation_trial.present(self.server):
             raise StepFailed("there is no model to commit")
-        target = replace(self.target, activated_at=self._now())
-        self._save(self._record().with_active(self.runtime.name, target))
-        self._write_environment(self.runtime.last_good_path, _active(target))
-        if self._enable and self.supervisor.enable():
-            return "recorded, and enabled at boot"
-        return "recorded"
+        target = None if self.target is None else replace(self.target, activated_at=self._now())
+        activation_trial.commit(self.server, target)
+        said = ["recorded"]
+        if target is not None and self.runtime.live() is not None:
+            said += activation_trial.drop_old_names(self.server, target.alias)
+        for name, neighbour in sorted(self._neighbours.items()):
+            if self._change.exclusive and neighbour.supervisor.disable():
+                said.append(f"{name} does not start at boot any more")
+        if self._change.enable and self.supervisor.enable():
+            said.append("enabled at boot")
+        return ", ".join(said)
 
     # What the steps share.
 
-    def _wanted(self) -> Active:
-        active = _active(self.target) if self.target is not None else self.runtime.active()
-        if active is None:
+    def _active(self, activation: Activation) -> Active:
+        return activation_trial.active_of(self.runtime, activation)
+
+    def _wanted(self) -> Active | None:
+        """The model to serve. Raises ``StepFailed`` for none where the runtime needs one."""
+        active = self._active(self.target) if self.target is not None else self.runtime.active()
+        if active is None and not self.runtime.runs_without_model:
             raise StepFailed("no model is configured")
         return active
 
-    def _record(self) -> RuntimeRecord:
-        return RuntimeRecord.load(self.record_path)
+    def _moves_version(self) -> bool:
+        return bool(self._change.version) and activation_trial.link_of(self.runtime).version() != self._change.version
 
-    def _save(self, record: RuntimeRecord) -> None:
-        if record != self._record():
-            record.save(self.record_path)
+    def _rivals(self) -> list[Rival]:
+        return find_rivals(self.server.observe(), self.runtime, self.supervisor)
 
-    def _write_environment(self, path: str, active: Active) -> None:
-        # The service account reads the file through its group, which the role gave to the settings file beside it.
-        uid, gid = (0, os.stat(self.runtime.settings_path).st_gid) if os.geteuid() == 0 else (None, None)
-        content = "# Written by venom.llm at activation. Changes are lost.\n" + envfile.render(active_variables(active))
-        files.write_atomic(path, content.encode("utf-8"), mode=_ENVIRONMENT_MODE, uid=uid, gid=gid)
+    def _revert_names(self) -> list[str]:
+        """Names on trial are taken back where the server answers; else the next start does it."""
+        with contextlib.suppress(VenomError):
+            if self.runtime.live() is not None and self.runtime.health().state == "ready":
+                return activation_trial.revert_names(self.server)
+        return []
 
-    def _wait_ready(self) -> None:
-        said = [""]
-
-        def probe() -> str:
-            service = self.supervisor.status()
-            if service.active != "running" or service.restarts > 0 and _is_fresh(service, begun):
-                said[0] = _ended(service)
-                return service.active if service.active in ("starting", "stopping") else "died"
-            health = self.runtime.health()
-            said[0] = health.detail
-            return health.state
-
-        begun = time.monotonic()
-        try:
-            wait_for(
-                probe, good=("ready",), waiting=("loading", "starting"), timeout=self.limits.health_timeout, interval=POLL_SECONDS
-            )
-        except WaitTimeout as error:
-            raise StepFailed(f"not ready after {error.waited:.0f} s: {said[0]}") from error
-        except WaitFailed as error:
-            raise StepFailed(f"the server {'ended' if error.state == 'died' else 'is ' + error.state}: {said[0]}") from error
+    def _return_place(self, trial: Trial) -> list[str]:
+        """Start the runtimes again that had made room for the trial."""
+        said = []
+        for name in trial.stopped:
+            neighbour = self._neighbours.get(name)
+            if neighbour is not None and not neighbour.is_alive():
+                neighbour.start(self.limits)
+                said.append(f"{name} runs again")
+        return said
 
     # Failure.
 
@@ -268,14 +313,14 @@ class Transaction:
         outcome, rolled_back = "nothing was touched", False
         if switched:
             try:
-                outcome, rolled_back = self._put_right()
+                outcome, rolled_back = self._put_right(step)
             except (StepFailed, VenomError, OSError) as second:
                 outcome = f"putting things right failed too: {_cause(second)}"
                 with contextlib.suppress(VenomError, OSError):
                     self.supervisor.stop(self.limits.stop_timeout)
-        wanted = self.target.model if self.target is not None else self.runtime.name
+        wanted = self._change.target.model if self._change.target is not None else self.runtime.name
         raise VenomError(
-            self._failure_code,
+            self._change.failure_code,
             wanted=f"{wanted} served by {self.supervisor.unit}",
             found=f"step {step} failed: {cause}; {outcome}",
             todo=f"see log_tail, or {self.supervisor.log_path} on the host",
@@ -288,40 +333,82 @@ class Transaction:
             steps=[report.to_dict() for report in self.reports],
         ) from error
 
-    def _put_right(self) -> tuple[str, bool]:
+    def _put_right(self, step: str) -> tuple[str, bool]:
         """Back to the last good model, else stopped. Returns what was done and whether the last good model serves again."""
         if not self.limits.rollback:
             return "everything is left as it is, as rollback is off", False
-        good, failed = self._committed, self.target
-        if good is not None and failed is not None and _active(good) != _active(failed) and os.path.isdir(good.path):
+        if step == "commit" and self._is_committed():
+            return "the model serves and is what a boot comes back to; the next run completes the record", False
+        trial, good = activation_trial.present(self.server), self._committed
+        if trial is not None:
+            self._step("switch", label="rollback ", does="revert")
+        if self._can_return(trial):
             self.target = good
-            for name in ("switch", "start", "prove"):
-                self._step(name, label="rollback ")
-            return f"{good.alias} serves again", True
-        self._step("stop", label="rollback ")
-        if good is None and failed is not None:
-            files.remove_if_there(self.runtime.active_path)
-        return "no other model was good before, so the server is stopped", False
+            if step != "switch" or self.runtime.live() is not None or self.server.must_restart():
+                self._step("start", label="rollback ")
+            self._step("prove", label="rollback ")
+            outcome = f"{good.alias} serves again" if good is not None else "no model was active before; the server answers again"
+        elif self._was_up and self.runtime.runs_without_model and self.runtime.health().state == "ready":
+            outcome = "the server runs on without it"
+        else:
+            self._step("stop", label="rollback ")
+            outcome = "no other model was good before, so the server is stopped"
+        if trial is not None and trial.stopped:
+            self._step("exclusive", label="rollback ", does="return")
+        try:
+            activation_trial.close(self.server)
+        except OSError as error:
+            outcome = f"{outcome}; the record still has the change on trial ({error.strerror}), which the next run settles"
+        return outcome, good is not None and self.target is good
+
+    def _can_return(self, trial: Trial | None) -> bool:
+        """Whether there is something to go back to that is another thing than what has just failed."""
+        good, failed = self._committed, self._change.target
+        if trial is not None and trial.stopped and not self._was_up:
+            return False
+        if good is None:
+            return trial is not None and self.runtime.runs_without_model and self._was_up
+        if trial is not None and trial.version:
+            return bool(trial.version_before)
+        return failed is not None and self._active(good) != self._active(failed) and self.runtime.is_there(self._active(good))
+
+    def _is_committed(self) -> bool:
+        target = self._change.target
+        return target is not None and target.is_same_model(committed_of(self.runtime, self.server.record()))
+
+    def _revert(self) -> str:
+        activation_trial.revert(self.server)
+        return "; ".join(["configured as before", *self._revert_names()])
+
+    def _return(self) -> str:
+        trial = activation_trial.present(self.server)
+        return "; ".join(self._return_place(trial) if trial is not None else []) or "nothing had made room"
 
 
 STEPS: dict[str, t.Callable[[Transaction], str]] = {
+    "adopt": Transaction.adopt,
+    "settle": Transaction.settle,
     "check": Transaction.check,
     "drain": Transaction.drain,
     "switch": Transaction.switch,
+    "exclusive": Transaction.exclusive,
     "stop": Transaction.stop,
     "start": Transaction.start,
     "prove": Transaction.prove,
     "commit": Transaction.commit,
+    # How a rollback undoes two of them.
+    "revert": Transaction._revert,
+    "return": Transaction._return,
 }
 
 
-def unit_missing(supervisor: base.Supervisor) -> VenomError:
+def unit_missing(supervisor: base.Supervisor, runtime: str) -> VenomError:
     """The refusal to start a unit that no role has installed."""
     return VenomError(
         "not_installed",
         wanted=f"the unit {supervisor.unit}",
         found="systemd does not know it",
-        todo="run the role venom.llm.vllm first",
+        todo=f"run the role venom.llm.{runtime} first",
         unit=supervisor.unit,
     )
 
@@ -335,22 +422,6 @@ def folder_missing(target: Activation) -> VenomError:
         todo="install it: venom_model with state present",
         path=target.path,
     )
-
-
-def _active(activation: Activation) -> Active:
-    return Active(alias=activation.alias, path=activation.path)
-
-
-def _is_fresh(service: base.ServiceState, begun: float) -> bool:
-    """Whether the process is younger than our wait: then the one that we waited for has died."""
-    return service.uptime_seconds is not None and service.uptime_seconds < time.monotonic() - begun
-
-
-def _ended(service: base.ServiceState) -> str:
-    if service.exit_status is None:
-        return service.detail
-    how = f"signal {-service.exit_status}" if service.exit_status < 0 else f"exit status {service.exit_status}"
-    return f"{how} ({service.detail})"
 
 
 def _cause(error: Exception) -> str:

@@ -4,44 +4,34 @@
 """The states of ``venom_runtime`` as a table: each compares wanted with observed and answers with a plan, which may then be applied."""
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.venom.llm.plugins.module_utils import activation, files, fit, gpus, host, status
+from ansible_collections.venom.llm.plugins.module_utils import activation, activation_trial, files, fit, gpus, host, status
+from ansible_collections.venom.llm.plugins.module_utils.activation_server import Limits
+from ansible_collections.venom.llm.plugins.module_utils.control_checks import (
+    Request,
+    beside_reasons,
+    check_command,
+    find_wanted,
+    leftovers,
+    neighbours_in_the_way,
+    refuse_names,
+    refuse_start,
+    restart_reasons,
+    version_reasons,
+)
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import utc_now
-from ansible_collections.venom.llm.plugins.module_utils.observation import Observation, name_mismatch, observe, port_conflict
-from ansible_collections.venom.llm.plugins.module_utils.record import Activation, RuntimeRecord
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, Completion, CompletionFailed
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.vllm import VllmRuntime
-from ansible_collections.venom.llm.plugins.module_utils.supervisors.base import Supervisor
-from ansible_collections.venom.llm.plugins.module_utils.supervisors.process import Command, ProcessSupervisor
-from ansible_collections.venom.llm.plugins.module_utils.supervisors.select import choose
-from ansible_collections.venom.llm.plugins.module_utils.supervisors.systemd import SystemdSupervisor
-from ansible_collections.venom.llm.plugins.module_utils.targets import auto_timeout, find_target
-
-RUNTIMES: dict[str, t.Callable[[str], VllmRuntime]] = {"vllm": VllmRuntime}
-
-
-@dataclass(frozen=True)
-class Site:
-    """One runtime on this host with everything that decides about it."""
-
-    runtime: VllmRuntime
-    supervisor: Supervisor
-    record_path: str
-    models_dir: str
-    run_dir: str
-
-    def record(self) -> RuntimeRecord:
-        """``runtime.json`` as it is now."""
-        return RuntimeRecord.load(self.record_path)
-
-    def observe(self) -> Observation:
-        """The runtime as it is now."""
-        return observe(self.runtime, self.supervisor, self.record())
+from ansible_collections.venom.llm.plugins.module_utils.observation import Observation, port_conflict
+from ansible_collections.venom.llm.plugins.module_utils.record import Activation
+from ansible_collections.venom.llm.plugins.module_utils.rivals import Rival, describe
+from ansible_collections.venom.llm.plugins.module_utils.runtime_site import RUNTIMES, Site, make_site
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Completion, CompletionFailed
+from ansible_collections.venom.llm.plugins.module_utils.targets import auto_timeout, refuse_served_elsewhere
 
 
 @dataclass(frozen=True)
@@ -61,35 +51,6 @@ class Plan:
     after: t.Mapping[str, t.Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the operator asked for."""
-
-    state: str
-    model: str | None = None
-    revision: str | None = None
-    alias: str | None = None
-    enabled: bool | None = None
-    health_timeout: float | None = None
-    check_mode: bool = False
-
-
-def make_site(params: t.Mapping[str, t.Any]) -> Site:
-    """The runtime, its supervisor and its files from module parameters."""
-    runtime = RUNTIMES[params["name"]](params["config_dir"])
-    log_path = os.path.join(params["log_dir"], runtime.log_name)
-
-    def command() -> Command:
-        return Command(runtime.command(), runtime.environment())
-
-    supervisor: Supervisor
-    if choose(params["supervisor"]) == "systemd":
-        supervisor = SystemdSupervisor(runtime.unit, log_path)
-    else:
-        supervisor = ProcessSupervisor(runtime.unit.rsplit(".", 1)[0], log_path, params["run_dir"], command, params["account"])
-    return Site(runtime, supervisor, os.path.join(params["config_dir"], "runtime.json"), params["models_dir"], params["run_dir"])
-
-
 # Plans: one function for each state.
 
 
@@ -97,48 +58,74 @@ def plan_active(site: Site, request: Request, seen: Observation) -> Plan:
     """Serve the model. Raises ``not_installed``, ``alias_taken``, ``port_in_use`` and the like; nothing is touched."""
     warnings: list[str] = []
     try:
-        target, size = find_target(site.models_dir, site.runtime.name, request.model or "", request.revision, request.alias)
-        refuse_start(site, seen)
+        target, size = find_wanted(site, request)
+        refuse_served_elsewhere(target, site.runtime.name, site.record())
+        rivals = refuse_start(site, request, seen)
+        wanted = activation_trial.active_of(site.runtime, target)
+        refuse_names(site, wanted, seen)
     except VenomError as error:
         # On a fresh host in check mode, earlier tasks of the same play would have installed what is missing.
         if not request.check_mode or error.reason_code != "not_installed":
             raise
         warnings.append(f"{error.found}; a real run fails here unless an earlier task of the play installs it")
-        return _plan(seen, True, (), (error.found,), None, request, tuple(warnings))
-    wanted = Active(target.alias, target.path)
-    restart = restart_reasons(seen, wanted, request.health_timeout or auto_timeout(size))
+        return _plan(site, seen, True, (), (error.found,), None, request, tuple(warnings))
+    left, seen = leftovers(site, request, seen, target)
+    restart = restart_reasons(seen, wanted, request.health_timeout or auto_timeout(size)) + version_reasons(site, request)
     if restart:
         # What serves already fits; what is about to be loaded may not.
         config_dir = os.path.dirname(site.record_path)
         warnings += fit.check_activation(site.models_dir, config_dir, site.runtime.name, target.model, target.revision)
+    beside = beside_reasons(site, request)
     commit = [] if target.is_same_model(seen.committed) else ["the record names another model, or none"]
+    if seen.trial is not None and not left:
+        commit.append("its activation was cut off before the commit")
     if request.enabled is not False and site.supervisor.can_enable and not seen.service.enabled:
         commit.append("the unit is not enabled at boot")
     if restart:
-        steps: tuple[str, ...] = ("check", "drain", "switch", "start", "prove", "commit")
+        core = _with_trial(("check", "drain"), ("start", "prove"), beside)
+    elif beside:
+        core = _with_trial(("check",), ("prove",), beside)
     elif commit:
-        steps = ("check", "prove", "commit")
+        core = ("check", "prove", "commit")
     else:
-        steps = ("prove",) if seen.served is None else ()
-    return _plan(seen, bool(restart or commit), steps, tuple(restart + commit), target, request, tuple(warnings), size)
+        core = ("prove",) if seen.served is None or left or rivals else ()
+    reasons = (*left, *_said(rivals, site), *restart, *beside, *commit)
+    return _plan(site, seen, bool(reasons), _before(left, rivals, core), reasons, target, request, tuple(warnings), size)
 
 
 def plan_started(site: Site, request: Request, seen: Observation) -> Plan:
     """Run with the configured model."""
-    missing = _refuse_unready(site, request, seen)
-    if missing is not None:
-        return missing
-    if not seen.is_up:
-        return _plan(seen, True, ("check", "start", "prove"), (f"the server is {seen.service.active}",), seen.committed, request)
-    return _plan(seen, False, ("prove",) if seen.served is None else (), (), seen.committed, request)
+    return _plan_running(site, request, seen, again=False)
 
 
 def plan_restarted(site: Site, request: Request, seen: Observation) -> Plan:
     """Run anew with the configured model."""
-    missing = _refuse_unready(site, request, seen)
+    return _plan_running(site, request, seen, again=True)
+
+
+def _plan_running(site: Site, request: Request, seen: Observation, again: bool) -> Plan:
+    left, seen = leftovers(site, request, seen, seen.committed)
+    missing, rivals = _refuse_unready(site, request, seen)
     if missing is not None:
         return missing
-    return _plan(seen, True, ("check", "drain", "start", "prove"), ("a restart was asked for",), seen.committed, request)
+    start = ["a restart was asked for"] if again else []
+    if not seen.is_up:
+        start.append(f"the server is {seen.service.active}")
+    elif left and seen.started_with != seen.digest:
+        start.append("it runs with what was on trial")
+    version, beside = version_reasons(site, request), beside_reasons(site, request)
+    drain = ("check", "drain") if again or seen.is_up else ("check",)
+    unfinished = ["the change before it was cut off before its commit"] if seen.trial is not None and not left else []
+    if unfinished and not start and not version and not beside:
+        core: tuple[str, ...] = ("check", "prove", "commit")
+    elif version or beside or unfinished:
+        core = _with_trial(drain, ("start", "prove") if start or version else ("prove",), beside)
+    elif start:
+        core = (*drain, "start", "prove")
+    else:
+        core = ("prove",) if seen.served is None or left or rivals else ()
+    reasons = (*left, *_said(rivals, site), *start[:1], *version, *beside, *unfinished)
+    return _plan(site, seen, bool(reasons), _before(left, rivals, core), reasons, seen.committed, request)
 
 
 def plan_stopped(site: Site, request: Request, seen: Observation) -> Plan:
@@ -146,13 +133,14 @@ def plan_stopped(site: Site, request: Request, seen: Observation) -> Plan:
     runs = seen.service.active in ("running", "starting", "stopping", "restarting") or bool(seen.pids)
     foreign = seen.foreign_listener()
     warnings = () if foreign is None else (f"{port_conflict(foreign, site.runtime).found}; it was not started by this collection",)
-    reasons = (f"the server is {seen.service.active}",) if runs else ()
-    return _plan(seen, runs, ("stop",) if runs else (), reasons, None, request, warnings)
+    left = leftovers(site, request, seen, None)[0]
+    reasons = (*left, *((f"the server is {seen.service.active}",) if runs else ()))
+    return _plan(site, seen, bool(reasons), _before(left, (), ("stop",) if runs else ()), reasons, None, request, warnings)
 
 
 def plan_probed(site: Site, request: Request, seen: Observation) -> Plan:
     """Prove that the configured model serves, now, with a real completion."""
-    missing = _refuse_unready(site, request, seen)
+    missing, dummy = _refuse_unready(site, request, seen)
     if missing is not None:
         return missing
     if not seen.is_up and not request.check_mode:
@@ -162,7 +150,7 @@ def plan_probed(site: Site, request: Request, seen: Observation) -> Plan:
             found=f"the server is {seen.service.active}: {seen.service.detail}",
             todo="start it: venom_runtime with state started",
         )
-    return _plan(seen, False, ("prove",), (), seen.committed, request)
+    return _plan(site, seen, False, ("prove",), (), seen.committed, request)
 
 
 STATES: dict[str, t.Callable[[Site, Request, Observation], Plan]] = {
@@ -175,6 +163,7 @@ STATES: dict[str, t.Callable[[Site, Request, Observation], Plan]] = {
 
 
 def _plan(
+    site: Site,
     seen: Observation,
     changed: bool,
     steps: tuple[str, ...],
@@ -185,7 +174,7 @@ def _plan(
     size: int = 0,
 ) -> Plan:
     """A plan with its difference, which is read off the same values as ``changed``."""
-    before = {
+    before: dict[str, t.Any] = {
         "state": "started" if seen.is_up else "stopped",
         "model": seen.committed.model if seen.committed else None,
         "alias": seen.active.alias if seen.active else None,
@@ -195,47 +184,37 @@ def _plan(
     if request.state == "active":
         named = {"model": request.model, "alias": request.alias, "path": None}
         after.update({key: getattr(target, key) for key in named} if target else named)
+    if request.version and steps:
+        before["version"] = activation_trial.link_of(site.runtime).version()
+        after["version"] = request.version
+    if "exclusive" in steps:
+        before["beside"], after["beside"] = [said.partition(" ")[0] for said in neighbours_in_the_way(site)], []
     return Plan(changed, steps, reasons, target, size, warnings, before, after if changed else before)
 
 
-def _refuse_unready(site: Site, request: Request, seen: Observation) -> Plan | None:
-    """None when the runtime can be started; a plan with a warning for a fresh host in check mode; else the refusal."""
+def _with_trial(first: tuple[str, ...], last: tuple[str, ...], beside: t.Sequence[str]) -> tuple[str, ...]:
+    return (*first, "switch", *(("exclusive",) if beside else ()), *last, "commit")
+
+
+def _before(left: t.Sequence[str], rivals: t.Sequence[Rival], core: tuple[str, ...]) -> tuple[str, ...]:
+    return (*(("settle",) if left else ()), *(("adopt",) if rivals else ()), *core)
+
+
+def _said(rivals: t.Sequence[Rival], site: Site) -> list[str]:
+    return [describe(rivals, site.runtime)] if rivals else []
+
+
+def _refuse_unready(site: Site, request: Request, seen: Observation) -> tuple[Plan | None, list[Rival]]:
+    """No plan when the runtime can be started; one with a warning for a fresh host in check mode; else the refusal."""
     try:
-        refuse_start(site, seen)
-        site.runtime.command()
+        rivals = refuse_start(site, request, seen)
+        check_command(site, request, seen)
     except VenomError as error:
         if not request.check_mode or error.reason_code != "not_installed":
             raise
         changed = request.state != "probed"
-        return _plan(seen, changed, (), (error.found,), None, request, (f"{error.found}; a real run fails here",))
-    return None
-
-
-def refuse_start(site: Site, seen: Observation) -> None:
-    """Raise for a runtime that cannot be started here: no settings, no unit, or somebody else on the port."""
-    site.runtime.settings()
-    if not seen.service.installed:
-        raise activation.unit_missing(site.supervisor)
-    foreign = seen.foreign_listener()
-    if foreign is not None:
-        raise port_conflict(foreign, site.runtime)
-
-
-def restart_reasons(seen: Observation, wanted: Active, health_timeout: float) -> list[str]:
-    """Why the server has to be started anew to serve the wanted model; empty when what runs is right or still loading it."""
-    if seen.active != wanted:
-        return [f"configured is {seen.active.alias} from {seen.active.path}" if seen.active else "no model is configured"]
-    if not seen.is_up:
-        return [f"the server is {seen.service.active}"]
-    reasons: list[str] = []
-    if seen.service.needs_reload or seen.started_with != seen.digest:
-        reasons.append("its settings are not those it was started with")
-    if seen.served is not None:
-        mismatch = name_mismatch(wanted, seen.served)
-        reasons += [mismatch] if mismatch else []
-    elif seen.health.state == "broken" or (seen.service.uptime_seconds or 0.0) > health_timeout:
-        reasons.append(f"it does not answer: {seen.health.detail}")
-    return reasons
+        return _plan(site, seen, changed, (), (error.found,), None, request, (f"{error.found}; a real run fails here",)), []
+    return None, rivals
 
 
 # Running a plan.
@@ -252,14 +231,19 @@ def operate(params: t.Mapping[str, t.Any], check_mode: bool, warn: t.Callable[[s
         enabled=params["enabled"],
         health_timeout=parse_timeout(params["health_timeout"]),
         check_mode=check_mode,
+        previous=bool(params["previous"]),
+        version=params["version"],
+        exclusive=params["exclusive"],
+        adopt=params["adopt"],
     )
+    if request.model and request.previous:
+        raise VenomError("invalid_option", wanted="one model", found="model and previous together", todo="leave one of them out")
     seen = site.observe()
     plan = STATES[request.state](site, request, seen)
     switch = enable_change(site, request, seen)
     transaction: activation.Transaction | None = None
     if not check_mode and (plan.steps or switch is not None):
-        owner = {"operation": f"venom_runtime {request.state}", "runtime": site.runtime.name}
-        with files.Lock(os.path.join(site.run_dir, f"{site.runtime.name}.lock"), timeout=params["lock_timeout"], owner=owner):
+        with _locks(site, request, seen, params["lock_timeout"]):
             # Whoever held the lock before may have done it all.
             plan = STATES[request.state](site, request, site.observe())
             transaction = apply(site, request, plan, params)
@@ -279,25 +263,41 @@ def operate(params: t.Mapping[str, t.Any], check_mode: bool, warn: t.Callable[[s
     }
 
 
+@contextlib.contextmanager
+def _locks(site: Site, request: Request, seen: Observation, timeout: float) -> t.Iterator[None]:
+    """The lock of the runtime, and of those that it may stop or start again; everybody takes them in the same order."""
+    wanted = [site]
+    if request.exclusive or seen.trial is not None:
+        wanted += site.neighbours
+    owner = {"operation": f"venom_runtime {request.state}", "runtime": site.runtime.name}
+    with contextlib.ExitStack() as stack:
+        for each in sorted(wanted, key=lambda one: one.runtime.name):
+            stack.enter_context(files.Lock(each.lock_path, timeout=timeout, owner=owner))
+        yield
+
+
 def apply(site: Site, request: Request, plan: Plan, params: t.Mapping[str, t.Any]) -> activation.Transaction:
     """Run the plan's steps. Raises ``activation_failed`` or ``start_failed`` with the steps so far."""
     size = plan.size_bytes or host.folder_bytes(plan.target.path if plan.target else "")
     transaction = activation.Transaction(
-        site.runtime,
-        site.supervisor,
-        site.record_path,
-        plan.target,
-        activation.Limits(
+        site.server,
+        activation.Change(
+            target=plan.target,
+            version=request.version or "",
+            enable=request.state == "active" and request.enabled is not False,
+            restart=request.state == "restarted",
+            exclusive=request.exclusive,
+            failure_code={"active": "activation_failed", "stopped": "stop_failed"}.get(request.state, "start_failed"),
+        ),
+        Limits(
             health_timeout=request.health_timeout or auto_timeout(size),
             drain_timeout=params["drain_timeout"],
             drain_policy=params["drain_policy"],
             stop_timeout=params["stop_timeout"],
             rollback=params["rollback"],
         ),
-        gpu_pids=gpu_pids,
+        neighbours=[other.server for other in site.neighbours],
         now=utc_now,
-        enable=request.enabled is not False,
-        failure_code={"active": "activation_failed", "stopped": "stop_failed"}.get(request.state, "start_failed"),
     )
     transaction.run(plan.steps)
     return transaction
@@ -308,12 +308,6 @@ def enable_change(site: Site, request: Request, seen: Observation) -> t.Callable
     if request.enabled is None or not site.supervisor.can_enable or not seen.service.installed or request.enabled == seen.service.enabled:
         return None
     return site.supervisor.enable if request.enabled else site.supervisor.disable
-
-
-def gpu_pids() -> set[int] | None:
-    """The processes that hold GPU memory, or None when NVML does not say."""
-    memory = gpus.read_gpus().process_memory
-    return None if memory is None else set(memory)
 
 
 def parse_timeout(text: str | None) -> float | None:
@@ -354,13 +348,30 @@ def report_status(
 
 
 def inspect(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """One call of ``venom_runtime_info``: the status of one runtime, with ``probe`` after a real completion."""
-    site = make_site(params)
+    """One call of ``venom_runtime_info``: the status by runtime; with ``probe`` after a real completion.
+
+    Without a name, of all that are configured here; ``status`` is then that of the only one.
+    """
+    names = [params["name"]] if params["name"] else sorted(RUNTIMES)
+    found = {}
+    for name in names:
+        site = make_site(dict(params, name=name))
+        if params["name"] or site.runtime.is_configured():
+            found[name] = _inspect_one(site, params)
+    result: dict[str, t.Any] = {"runtimes": found}
+    if len(found) == 1:
+        result["status"] = next(iter(found.values()))
+    return result
+
+
+def _inspect_one(site: Site, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     seen = site.observe()
     completion, error = None, None
-    if params["probe"] and seen.served:
+    # What an Ollama server lists besides its active model is not asked: that would load it.
+    asked = seen.active.alias if seen.active else seen.served[0].id if seen.served and not site.runtime.runs_without_model else None
+    if params["probe"] and seen.served and asked is not None:
         try:
-            completion = site.runtime.complete(seen.active.alias if seen.active else seen.served[0].id, params["probe_timeout"])
+            completion = site.runtime.complete(asked, params["probe_timeout"])
         except CompletionFailed as failure:
             error = f"no completion: {failure}"
     return report_status(site, seen, completion, error, params["alert_percent"])

@@ -10,10 +10,10 @@ import sys
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils import gpus, host, processes
-from ansible_collections.venom.llm.plugins.module_utils.control import RUNTIMES
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.models_usage import distinct_bytes, usage_by_model
+from ansible_collections.venom.llm.plugins.module_utils.runtime_site import RUNTIMES
 from ansible_collections.venom.llm.plugins.module_utils.supervisors.select import has_systemd
 
 

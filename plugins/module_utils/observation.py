@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import socket
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.venom.llm.plugins.module_utils import http_probe, processes
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.record import Activation, RuntimeRecord
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, Health, ServedModel
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.vllm import VllmRuntime
+from ansible_collections.venom.llm.plugins.module_utils.record import Activation, RuntimeRecord, Trial
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, Health, Runtime, ServedModel
 from ansible_collections.venom.llm.plugins.module_utils.supervisors.base import ServiceState, Supervisor
 
 #: Seconds that a local server gets for the questions that cost it nothing.
@@ -24,7 +23,8 @@ class Observation:
     """A runtime as it is: its files, its service, who listens on its port, and what the server says.
 
     ``served`` is None when the server gave no list, ``endpoint`` when the settings are missing or without sense. ``digest``
-    is what a server started now would be started with.
+    is what a server started now would be started with. ``trial`` is a change that was cut off, or that somebody makes right now;
+    ``active`` is then the model on trial. ``spelling`` is the runtime's, see there.
     """
 
     configured: bool
@@ -38,6 +38,17 @@ class Observation:
     started_with: str | None = None
     digest: str | None = None
     endpoint: str | None = None
+    trial: Trial | None = None
+    spelling: t.Callable[[str], str] = str
+
+    @property
+    def expected(self) -> Active | None:
+        """What clients are promised: the committed model, else the configured one."""
+        return Active(self.committed.alias, self.committed.path) if self.committed else self.active
+
+    def mismatch(self, wanted: Active) -> str | None:
+        """Why the server's list, if it gave one, does not prove the model, or None when it does."""
+        return name_mismatch(wanted, self.served or (), self.spelling)
 
     @property
     def is_up(self) -> bool:
@@ -52,46 +63,49 @@ class Observation:
         return None
 
 
-def observe(runtime: VllmRuntime, supervisor: Supervisor, record: RuntimeRecord) -> Observation:
+def observe(runtime: Runtime, supervisor: Supervisor, record: RuntimeRecord) -> Observation:
     """Read it all. Settings without sense are told as the server's health: they must not keep anybody from stopping it."""
-    service = supervisor.status()
-    active = runtime.active()
-    committed = record.active.get(runtime.name)
-    started_with = record.started_with.get(runtime.name)
-    if not runtime.is_configured():
-        return Observation(False, active, service, committed=committed, started_with=started_with)
-    pids = frozenset(supervisor.pids())
+    seen = Observation(
+        configured=runtime.is_configured(),
+        active=runtime.active(),
+        service=supervisor.status(),
+        committed=committed_of(runtime, record),
+        started_with=record.started_with.get(runtime.name),
+        trial=record.trials.get(runtime.name),
+        spelling=runtime.spelling,
+    )
+    if not seen.configured:
+        return seen
+    seen = replace(seen, pids=frozenset(supervisor.pids()))
     try:
         settings = runtime.settings()
     except VenomError as error:
-        broken = Health("broken", detail=f"settings: {error.found}")
-        return Observation(True, active, service, pids, health=broken, committed=committed, started_with=started_with)
+        return replace(seen, health=Health("broken", detail=f"settings: {error.found}"))
     listeners = tuple(processes.listeners(settings.port, numeric(settings.probe_host if settings.host in ("", "[::]") else settings.host)))
     health, served = Health("loading", detail="nobody listens on the port"), None
-    if listeners and Observation(True, active, service, pids, listeners).foreign_listener() is None:
+    seen = replace(seen, listeners=listeners)
+    if listeners and seen.foreign_listener() is None:
         health = runtime.health(QUESTION_TIMEOUT)
         try:
             served = runtime.served(QUESTION_TIMEOUT) if health.state == "ready" else None
         except http_probe.ProbeFailed as error:
             health = Health("broken" if error.kind == "broken" else "loading", detail=str(error))
-    return Observation(
-        configured=True,
-        active=active,
-        service=service,
-        pids=pids,
-        listeners=listeners,
-        health=health,
-        served=served,
-        committed=committed,
-        started_with=started_with,
-        digest=digest_of(runtime, supervisor, active),
-        endpoint=runtime.endpoint(),
-    )
+    return replace(seen, health=health, served=served, digest=digest_of(runtime, supervisor, seen.active), endpoint=runtime.endpoint())
 
 
-def digest_of(runtime: VllmRuntime, supervisor: Supervisor, active: Active | None) -> str | None:
+def committed_of(runtime: Runtime, record: RuntimeRecord) -> Activation | None:
+    """The committed model. A commit begins with the file that a boot reads: cut off behind that, it counts, whatever the record says."""
+    committed, trial = record.active.get(runtime.name), record.trials.get(runtime.name)
+    if trial is None or trial.activation is None or trial.activation.is_same_model(committed):
+        return committed
+    booted = runtime.read_active(runtime.active_path)
+    tried = runtime.make_active(trial.activation.alias, trial.activation.path, trial.activation.model)
+    return trial.activation if booted == tried else committed
+
+
+def digest_of(runtime: Runtime, supervisor: Supervisor, active: Active | None) -> str | None:
     """What a server started now would be started with, or None when it could not be started."""
-    if active is None:
+    if active is None and not runtime.runs_without_model:
         return None
     try:
         return runtime.digest(supervisor.fingerprint())
@@ -109,7 +123,7 @@ def numeric(host: str) -> str | None:
         return None
 
 
-def port_conflict(listener: processes.Listener, runtime: VllmRuntime) -> VenomError:
+def port_conflict(listener: processes.Listener, runtime: Runtime) -> VenomError:
     """The refusal that names who has the port. We never end what we did not start."""
     is_same_kind = runtime.command_mark in listener.command.lower()
     owner = "a process that this account may not see" if listener.pid is None else f"pid {listener.pid}"
@@ -119,14 +133,14 @@ def port_conflict(listener: processes.Listener, runtime: VllmRuntime) -> VenomEr
         "duplicate_server" if is_same_kind else "port_in_use",
         wanted=f"port {listener.port} free for {runtime.unit}",
         found=f"{owner}{unit}{command} listens on {listener.address}:{listener.port}",
-        todo="stop that process, or give the runtime another port; this collection ends only what it started",
+        todo="stop that process, set adopt to have it ended, or give the runtime another port",
         listener=dict(listener.__dict__),
     )
 
 
-def name_mismatch(wanted: Active, served: t.Sequence[ServedModel]) -> str | None:
-    """Why the server's own list does not prove the wanted model, or None when it does: same name and same folder in one entry."""
-    if any(model.id == wanted.alias and _same_folder(model.root, wanted.path) for model in served):
+def name_mismatch(wanted: Active, served: t.Sequence[ServedModel], spelling: t.Callable[[str], str] = str) -> str | None:
+    """Why the server's own list does not prove the wanted model, or None when it does: same name and same bytes in one entry."""
+    if any(spelling(model.id) == spelling(wanted.alias) and _same_folder(model.root, wanted.path) for model in served):
         return None
     said = ", ".join(f"{model.id} from {model.root}" for model in served) or "no model"
     return f"the server serves {said}; wanted {wanted.alias} from {wanted.path}"

@@ -13,11 +13,13 @@ from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 
 SCHEMA = 1
 HISTORY_LIMIT = 50
+#: Seconds to wait for a change by somebody else, who may be at work on another runtime; it takes milliseconds.
+LOCK_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
 class Activation:
-    """A model that was proved to serve: ``path`` is its folder, ``activated_at`` UTC with offset."""
+    """A model that was proved to serve: ``path`` is its folder, or its digest for Ollama, ``activated_at`` UTC with offset."""
 
     model: str
     provider: str
@@ -41,15 +43,79 @@ class Activation:
 
 
 @dataclass(frozen=True)
+class NameChange:
+    """A name that an activation gave to a model of a running server: to that with the digest ``path``.
+
+    Where the name had belonged to another model, that is the one with digest ``before``, which also has the name ``other``.
+    """
+
+    name: str
+    path: str
+    before: str = ""
+    other: str = ""
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """As JSON."""
+        return dict(self.__dict__)
+
+    @classmethod
+    def from_dict(cls, data: t.Mapping[str, t.Any]) -> NameChange:
+        """From JSON. Raises ``KeyError`` for a missing field."""
+        return cls(*(str(data[name]) for name in ("name", "path", "before", "other")))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A change that is under way or was cut off: everything that it takes to finish it or to take it back.
+
+    ``activation`` is the model on trial, if another one is. ``version`` is where the link leads meanwhile, ``version_before`` where
+    it led (empty: nowhere); no version, no change. ``stopped`` are the runtimes that had to make room.
+    """
+
+    activation: Activation | None = None
+    names: tuple[NameChange, ...] = ()
+    version: str = ""
+    version_before: str = ""
+    stopped: tuple[str, ...] = ()
+    begun_at: str = ""
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """As JSON."""
+        return {
+            "activation": None if self.activation is None else self.activation.to_dict(),
+            "names": [change.to_dict() for change in self.names],
+            "version": self.version,
+            "version_before": self.version_before,
+            "stopped": list(self.stopped),
+            "begun_at": self.begun_at,
+        }
+
+    @classmethod
+    def from_dict(cls, data: t.Mapping[str, t.Any]) -> Trial:
+        """From JSON. Raises ``KeyError`` for a missing field."""
+        return cls(
+            activation=None if data["activation"] is None else Activation.from_dict(data["activation"]),
+            names=tuple(NameChange.from_dict(item) for item in data["names"]),
+            version=str(data["version"]),
+            version_before=str(data["version_before"]),
+            stopped=tuple(str(name) for name in data["stopped"]),
+            begun_at=str(data["begun_at"]),
+        )
+
+
+@dataclass(frozen=True)
 class RuntimeRecord:
     """The whole file as a value. ``started_with`` is the digest of what each running server was started with.
 
+    ``trials`` are the changes under way by runtime, ``names`` those that committed activations gave to models of a running server.
     ``others`` keeps top-level keys that this version does not know, so that an older collection loses nothing of a newer one.
     """
 
     active: t.Mapping[str, Activation] = field(default_factory=dict)
     history: tuple[t.Mapping[str, t.Any], ...] = ()
     started_with: t.Mapping[str, str] = field(default_factory=dict)
+    trials: t.Mapping[str, Trial] = field(default_factory=dict)
+    names: t.Mapping[str, tuple[NameChange, ...]] = field(default_factory=dict)
     others: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     @classmethod
@@ -63,7 +129,9 @@ class RuntimeRecord:
                 active={name: Activation.from_dict(value) for name, value in (data.get("active") or {}).items()},
                 history=tuple(item for item in data.get("history") or [] if isinstance(item, dict)),
                 started_with={str(name): str(value) for name, value in (data.get("started_with") or {}).items()},
-                others={key: value for key, value in data.items() if key not in ("schema", "active", "history", "started_with")},
+                trials={str(name): Trial.from_dict(value) for name, value in (data.get("trials") or {}).items()},
+                names={str(name): tuple(map(NameChange.from_dict, value)) for name, value in (data.get("names") or {}).items()},
+                others={key: value for key, value in data.items() if key not in _KEYS},
             )
         except FileNotFoundError:
             return cls()
@@ -85,8 +153,21 @@ class RuntimeRecord:
             active={name: value.to_dict() for name, value in self.active.items()},
             started_with=dict(self.started_with),
             history=[dict(item) for item in self.history],
+            trials={name: trial.to_dict() for name, trial in self.trials.items()},
+            names={name: [change.to_dict() for change in changes] for name, changes in self.names.items()},
         )
         files.write_atomic(path, files.to_json(data), mode=0o644)
+
+    @classmethod
+    def change(cls, path: str, change: t.Callable[[RuntimeRecord], RuntimeRecord]) -> RuntimeRecord:
+        """Read, change, write if it differs, while nobody else does. Raises ``OSError``, ``io_error``, ``locked``."""
+        record = cls.load(path)
+        if change(record) == record:
+            return record
+        with files.Lock(f"{path}.lock", LOCK_TIMEOUT, {"what": "runtime.json"}):
+            record = change(cls.load(path))
+            record.save(path)
+        return record
 
     def with_active(self, runtime: str, activation: Activation) -> RuntimeRecord:
         """A copy with a new active model; the history grows only when the model is another one."""
@@ -101,3 +182,28 @@ class RuntimeRecord:
         if digest is not None:
             started[runtime] = digest
         return replace(self, started_with=started)
+
+    def with_trial(self, runtime: str, trial: Trial | None) -> RuntimeRecord:
+        """A copy with a change under way, or with None that none is."""
+        trials = {name: value for name, value in self.trials.items() if name != runtime}
+        return replace(self, trials=trials if trial is None else dict(trials, **{runtime: trial}))
+
+    def with_names(self, runtime: str, names: t.Sequence[NameChange]) -> RuntimeRecord:
+        """A copy with other names given for good."""
+        others = {name: value for name, value in self.names.items() if name != runtime}
+        return replace(self, names=dict(others, **{runtime: tuple(names)}) if names else others)
+
+    def previous(self, runtime: str) -> Activation | None:
+        """The model that was active before the present one, newest first; None when the history has no other."""
+        present = self.active.get(runtime)
+        for item in self.history:
+            try:
+                activation = Activation.from_dict(item)
+            except KeyError:
+                continue
+            if item.get("runtime") == runtime and not activation.is_same_model(present):
+                return activation
+        return None
+
+
+_KEYS = ("schema", "active", "history", "started_with", "trials", "names")

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import typing as t
 
+#: The runtimes that have a server on a host.
+RUNTIME_NAMES = ("ollama", "vllm")
+
 #: The fragments locations, locations.backend and runtime.
 RUNTIME_OPTIONS: dict[str, t.Any] = {
-    "name": {"type": "str", "choices": ["vllm"], "default": "vllm"},
     "supervisor": {"type": "str", "choices": ["auto", "systemd", "process"], "default": "auto"},
     "models_dir": {"type": "path", "default": "/var/lib/venom/models"},
     "config_dir": {"type": "path", "default": "/etc/venom"},

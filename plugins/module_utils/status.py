@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ansible_collections.venom.llm.plugins.module_utils import host, processes
 from ansible_collections.venom.llm.plugins.module_utils.gpus import GpuReading
-from ansible_collections.venom.llm.plugins.module_utils.observation import Observation, name_mismatch
+from ansible_collections.venom.llm.plugins.module_utils.observation import Observation
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, Completion
 
 CPU_SAMPLE_SECONDS = 0.1
@@ -63,7 +63,7 @@ def _offline_reason(seen: Observation) -> str | None:
             return "the runtime is not installed on this host"
         if seen.endpoint is None:
             return f"the runtime cannot start: {seen.health.detail}"
-        if seen.active is None:
+        if seen.active is None and seen.digest is None:
             return "no model is activated"
         blocked = f"; its port is held by pid {foreign.pid}" if foreign else ""
         return f"the server is {seen.service.active}: {seen.service.detail}{blocked}"
@@ -80,12 +80,12 @@ def _faults(seen: Observation, expected: Active | None, alerts: t.Sequence[str],
     """What makes an answering server degraded."""
     faults = list(alerts)
     if expected is not None:
-        mismatch = name_mismatch(expected, seen.served or ())
+        mismatch = seen.mismatch(expected)
         faults += [mismatch] if mismatch else []
     if completion_error:
         faults.append(completion_error)
     if seen.health.seconds is not None and seen.health.seconds > SLOW_SECONDS:
-        faults.append(f"GET /health took {seen.health.seconds:.1f} s")
+        faults.append(f"the health request took {seen.health.seconds:.1f} s")
     uptime = seen.service.uptime_seconds
     if seen.service.restarts and uptime is not None and uptime < RECENT_RESTART_SECONDS:
         faults.append(f"restarted {seen.service.restarts} times, the last time {uptime:.0f} s ago")
@@ -97,7 +97,7 @@ def supported_verbs(seen: Observation, can_enable: bool) -> list[str]:
     verbs = ["stopped"]
     if seen.configured and seen.service.installed:
         verbs.append("active")
-        if seen.active is not None:
+        if seen.active is not None or seen.digest is not None:
             verbs += ["started", "restarted", "probed"]
         if can_enable:
             verbs.append("enabled")
@@ -117,7 +117,7 @@ def describe(
     alert_percent: float = DEFAULT_ALERT_PERCENT,
 ) -> dict[str, t.Any]:
     """The status as result keys. ``completion`` and its error are of a real request, when one was made."""
-    expected = Active(seen.committed.alias, seen.committed.path) if seen.committed else seen.active
+    expected = seen.expected
     main_alerts, gpu_alerts = memory_alerts(memory, gpu, alert_percent)
     reason = _offline_reason(seen)
     # A server of vLLM takes nine tenths of the GPU memory by design, so that alert alone is no fault of the server.
@@ -145,7 +145,7 @@ def describe(
         "active_revision": seen.committed.revision if seen.committed else None,
         "alias": expected.alias if expected else None,
         "path": expected.path if expected else None,
-        "alias_ok": None if seen.served is None or expected is None else name_mismatch(expected, served) is None,
+        "alias_ok": None if seen.served is None or expected is None else seen.mismatch(expected) is None,
         "restarts": seen.service.restarts,
         "alerts": main_alerts + gpu_alerts,
         "error_message": reason or "; ".join(faults) or None,

@@ -9,8 +9,9 @@ import os
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
-from ansible_collections.venom.llm.plugins.module_utils.names import Alias
-from ansible_collections.venom.llm.plugins.module_utils.record import Activation
+from ansible_collections.venom.llm.plugins.module_utils.names import Alias, ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.record import Activation, RuntimeRecord
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import fold_name
 
 #: ``health_timeout: auto`` in seconds: a slow disk reads a GiB of weights in 20 s.
 AUTO_TIMEOUT_BASE = 120.0
@@ -42,13 +43,22 @@ def find_target(
         )
     refuse_incomplete(entry)
     alias = str(Alias.parse(asked_alias or entry.served_name))
+    if entry.runtime == "ollama":
+        ModelRef.parse(alias, "ollama")
     refuse_taken(alias, entry, manifest)
-    return Activation(entry.name, entry.provider, entry.revision, alias, entry.local_path), entry.size_bytes
+    # An Ollama server knows a model by the digest of its manifest, and nobody else needs to know where it lies.
+    path = entry.revision if entry.provider == "ollama" else entry.local_path
+    return Activation(entry.name, entry.provider, entry.revision, alias, path), entry.size_bytes
 
 
 def refuse_incomplete(entry: Entry) -> None:
-    """Raise ``not_installed`` when a file is missing or of another size, or when there are no weights at all."""
+    """Raise ``not_installed`` when a file is missing or of another size, or when there are no weights at all.
+
+    The store of an Ollama server may be hidden from this account; what the server lists tells more.
+    """
     found = "" if entry.status == "installed" else f"its status is {entry.status}"
+    if entry.provider == "ollama" and not found:
+        return
     for record in entry.files:
         path = os.path.join(entry.local_path, record.path)
         try:
@@ -75,13 +85,33 @@ def refuse_incomplete(entry: Entry) -> None:
 def refuse_taken(alias: str, entry: Entry, manifest: Manifest) -> None:
     """Raise ``alias_taken`` when another model of this host answers to the alias."""
     for other in manifest.models:
-        if other.ref.key != entry.ref.key and alias in (other.alias, other.name):
+        if other.ref.key != entry.ref.key and _is_name_of(alias, other):
             raise VenomError(
                 "alias_taken",
                 wanted=f"{entry.name} served as {alias}",
                 found=f"{alias} belongs to {other.name}",
                 todo="choose another alias, or give the other model one",
                 model=other.name,
+            )
+
+
+def _is_name_of(alias: str, entry: Entry) -> bool:
+    names = [name for name in (entry.alias, entry.name) if name]
+    if alias in names:
+        return True
+    return entry.provider == "ollama" and fold_name(alias) in [fold_name(name) for name in names]
+
+
+def refuse_served_elsewhere(target: Activation, runtime: str, record: RuntimeRecord) -> None:
+    """Raise ``alias_taken`` when another runtime of this host serves another model under the same alias."""
+    for name, other in record.active.items():
+        if name != runtime and other.alias == target.alias and (other.model, other.revision) != (target.model, target.revision):
+            raise VenomError(
+                "alias_taken",
+                wanted=f"{target.model} served as {target.alias} by {runtime}",
+                found=f"{name} serves {other.model} under that alias",
+                todo="choose another alias for one of the two",
+                model=other.model,
             )
 
 

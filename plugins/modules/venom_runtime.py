@@ -12,9 +12,12 @@ version_added: 0.1.0
 description:
   - Starts, stops and restarts the server of a runtime, and makes it serve an installed model.
   - O(state=active) is a transaction. It checks that the model is complete and the port is free, drains the old server, writes the
-    configuration, starts, and proves with a real completion that the new model serves from its folder under its alias. When a
+    configuration, starts, and proves with a real completion that the new model serves with its bytes under its alias. When a
     step fails, the last good model is put back and proved in the same way.
-  - A server that this collection did not start is never stopped. It is named in the error instead.
+  - vLLM is restarted for another model. Ollama runs on; the old model is unloaded and the new one loaded.
+  - Until the commit a boot comes back to the model before. What a run leaves that was killed in the middle, the next run finishes or
+    takes back.
+  - A server that this collection did not start is never stopped, unless O(adopt=true). It is named in the error instead.
 author:
   - The venom.llm authors (@venom-llm)
 extends_documentation_fragment:
@@ -31,10 +34,17 @@ attributes:
     details:
       - O(state=restarted) restarts every time.
 options:
+  name:
+    description:
+      - The runtime.
+    type: str
+    choices: [ollama, vllm]
+    default: vllm
+    version_added: 0.1.0
   state:
     description:
-      - V(active) serves O(model). The server is restarted only when something differs.
-      - V(started) runs with the model that was activated last.
+      - V(active) serves O(model), or with O(previous=true) the model before. The server is restarted only when something differs.
+      - V(started) runs with the model that was activated last. Ollama also runs without one.
       - V(stopped) leaves no process of the server and no GPU memory held. It is no failure where nothing is installed.
       - V(restarted) drains, stops and starts.
       - V(probed) changes nothing, and fails unless a real completion proves that the active model serves.
@@ -44,8 +54,35 @@ options:
     version_added: 0.1.0
   model:
     description:
-      - Name or alias of an installed model. Required for O(state=active).
+      - Name or alias of an installed model. Either this or O(previous) is required for O(state=active).
     type: str
+    version_added: 0.1.0
+  previous:
+    description:
+      - Activate the model that was active before the present one, in its revision and under its alias. It has to be installed still.
+      - Twice in a row goes there and back.
+    type: bool
+    version_added: 0.1.0
+  version:
+    description:
+      - Version of the runtime to run, one of those that its role has installed side by side. The link C(current) is moved, the server
+        started and proved; a failure moves the link back and proves the version before.
+      - For O(state=active), O(state=started) and O(state=restarted). When left out, whatever the link leads to runs.
+    type: str
+    version_added: 0.1.0
+  exclusive:
+    description:
+      - Stop the other runtimes of the host first, so that this one has their memory. They do not start at boot any more once this
+        model is committed, and run again when the activation fails.
+    type: bool
+    default: false
+    version_added: 0.1.0
+  adopt:
+    description:
+      - End a server that somebody else started on the port, and disable its unit, also one that would only start at the next boot.
+      - Without it such a server is named in the error V(port_in_use) or V(duplicate_server), and nothing is touched.
+    type: bool
+    default: false
     version_added: 0.1.0
   revision:
     description:
@@ -56,6 +93,7 @@ options:
     description:
       - Name under which clients ask for the model.
       - The default is the alias it was installed with, else its own full name, as vLLM itself would call it.
+      - In Ollama it becomes a second name of the model. The alias of an earlier activation goes away with the commit.
     type: str
     version_added: 0.1.0
   enabled:
@@ -74,6 +112,8 @@ options:
   drain_timeout:
     description:
       - Seconds to wait until no request is in flight before the old server is stopped.
+      - Ollama counts no requests. There it is the time that the old model gets to leave the memory, which it does when its requests
+        have ended.
     type: float
     default: 30
     version_added: 0.1.0
@@ -115,6 +155,26 @@ EXAMPLES = r"""
     model: google/gemma-2b-it
     alias: gemma-2b-it
 
+- name: Serve an Ollama model, alone on the GPU
+  venom.llm.venom_runtime:
+    name: ollama
+    state: active
+    model: phi3:mini
+    alias: chat
+    exclusive: true
+
+- name: Go back to the model before
+  venom.llm.venom_runtime:
+    name: vllm
+    state: active
+    previous: true
+
+- name: Run another installed version of Ollama, or the one before if it fails
+  venom.llm.venom_runtime:
+    name: ollama
+    state: started
+    version: 0.16.3
+
 - name: Stop the server and keep it stopped after a reboot
   venom.llm.venom_runtime:
     state: stopped
@@ -140,7 +200,10 @@ steps:
   elements: dict
   contains:
     name:
-      description: The step. Those that put things right begin with C(rollback).
+      description:
+        - The step, C(check), C(drain), C(switch), C(start), C(prove), C(commit), C(stop), C(exclusive) (others make room), C(adopt)
+          (foreign servers are ended) or C(settle) (a run that was cut off is finished or taken back).
+        - Those that put things right begin with C(rollback).
       type: str
     outcome:
       description: What it did, or the cause of its failure.
@@ -184,12 +247,17 @@ exit_status:
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils import control, gpus, module
-from ansible_collections.venom.llm.plugins.module_utils.specs import RUNTIME_OPTIONS
+from ansible_collections.venom.llm.plugins.module_utils.specs import RUNTIME_NAMES, RUNTIME_OPTIONS
 
 OPTIONS: dict[str, t.Any] = dict(
     RUNTIME_OPTIONS,
+    name={"type": "str", "choices": list(RUNTIME_NAMES), "default": "vllm"},
     state={"type": "str", "choices": sorted(control.STATES), "default": "started"},
     model={"type": "str"},
+    previous={"type": "bool"},
+    version={"type": "str"},
+    exclusive={"type": "bool", "default": False},
+    adopt={"type": "bool", "default": False},
     revision={"type": "str"},
     alias={"type": "str"},
     enabled={"type": "bool"},
@@ -210,7 +278,7 @@ def operate(params: dict[str, t.Any], context: module.Context) -> dict[str, t.An
 
 def main() -> None:
     """Run the module."""
-    module.run(OPTIONS, operate, required_if=[("state", "active", ("model",))])
+    module.run(OPTIONS, operate, required_if=[("state", "active", ("model", "previous"), True)])
 
 
 if __name__ == "__main__":

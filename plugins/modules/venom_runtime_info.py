@@ -20,6 +20,12 @@ extends_documentation_fragment:
   - venom.llm.locations.backend
   - venom.llm.runtime
 options:
+  name:
+    description:
+      - The runtime. When left out, all that are configured on the host are told.
+    type: str
+    choices: [ollama, vllm]
+    version_added: 0.1.0
   probe:
     description:
       - Whether to ask the model for a real, short completion. A model that cannot answer is C(degraded).
@@ -45,8 +51,13 @@ seealso:
 """
 
 EXAMPLES = r"""
+- name: Tell the status of every runtime
+  venom.llm.venom_runtime_info:
+  register: all
+
 - name: Ask vLLM for a real completion
   venom.llm.venom_runtime_info:
+    name: vllm
     probe: true
   register: vllm
 
@@ -57,9 +68,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-status:
-  description: The status of the runtime.
+runtimes:
+  description: The status of each runtime by its name, in the form of RV(status).
   returned: success
+  type: dict
+status:
+  description: The status of the runtime O(name), or of the only one that is configured.
+  returned: when there is one
   type: dict
   contains:
     name:
@@ -112,23 +127,23 @@ status:
       type: list
       elements: str
     served_roots:
-      description: Folder of each of these models.
+      description: Folder of each of these models; for Ollama the digest of its manifest.
       type: list
       elements: str
     active_model:
       description: The model that was activated last.
       type: str
     active_revision:
-      description: Its commit.
+      description: Its commit, or for Ollama the digest of its manifest.
       type: str
     alias:
       description: The name under which it should be served.
       type: str
     path:
-      description: The folder from which it should be served.
+      description: The folder from which it should be served, or for Ollama its digest.
       type: str
     alias_ok:
-      description: Whether the server lists the alias with the folder of the active model. Null when it gave no list.
+      description: Whether the server lists the alias with the folder or digest of the active model. Null when it gave no list.
       type: bool
     restarts:
       description: Restarts by the supervisor since the last start.
@@ -152,10 +167,11 @@ status:
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils import control, gpus, module
-from ansible_collections.venom.llm.plugins.module_utils.specs import RUNTIME_OPTIONS
+from ansible_collections.venom.llm.plugins.module_utils.specs import RUNTIME_NAMES, RUNTIME_OPTIONS
 
 OPTIONS: dict[str, t.Any] = dict(
     RUNTIME_OPTIONS,
+    name={"type": "str", "choices": list(RUNTIME_NAMES)},
     probe={"type": "bool", "default": False},
     probe_timeout={"type": "float", "default": 120.0},
     alert_percent={"type": "float", "default": 85.0},
@@ -165,7 +181,7 @@ OPTIONS: dict[str, t.Any] = dict(
 def operate(params: dict[str, t.Any], context: module.Context) -> dict[str, t.Any]:
     """Observe; see ``control``."""
     gpus.prefer_backend(context, params["backend_python"])
-    return {"changed": False, "status": control.inspect(params)}
+    return dict(control.inspect(params), changed=False)
 
 
 def main() -> None:

@@ -156,8 +156,17 @@ class OllamaApi:
             raise refusal(self.url, answer, wanted, name, remark)
         return True
 
-    def unload(self, name: str, timeout: float = 60.0) -> bool:
+    def load(self, name: str, timeout: float = 600.0) -> None:
+        """Bring a model into memory, at most ``timeout`` seconds. Raises ``not_installed``, and ``io_error`` when it cannot be loaded."""
+        wanted = f"{name} loaded"
+        answer = self._ask("POST", "/api/generate", wanted, {"model": name, "stream": False}, timeout)
+        if answer.status != 200:
+            raise refusal(self.url, answer, wanted, name)
+
+    def unload(self, name: str, timeout: float = 60.0, digest: str | None = None) -> bool:
         """Take a model out of memory and wait until it is; False when the server knows none of that name.
+
+        With ``digest`` it is gone when no model with that is left in memory, whatever name it was loaded by.
 
         A model that was deleted while it was loaded is such a one: nothing but its expiry or a restart unloads it. Raises
         ``model_active`` when requests keep it in memory for longer than ``timeout`` seconds.
@@ -169,8 +178,11 @@ class OllamaApi:
         if answer.status != 200:
             raise refusal(self.url, answer, wanted, name)
 
+        def is_it(model: LoadedModel) -> bool:
+            return model.digest == digest if digest is not None else fold_name(model.name) == fold_name(name)
+
         def state() -> str:
-            return "loaded" if any(fold_name(model.name) == fold_name(name) for model in self.loaded()) else "gone"
+            return "loaded" if any(is_it(model) for model in self.loaded()) else "gone"
 
         try:
             wait_for(state, ("gone",), ("loaded",), timeout, 0.2, self._clock, self._sleep)

@@ -13,7 +13,16 @@ from dataclasses import dataclass
 
 from ansible_collections.venom.llm.plugins.module_utils import envfile, http_probe
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, Completion, CompletionFailed, Health, ServedModel
+from ansible_collections.venom.llm.plugins.module_utils.runtimes import openai_chat
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import (
+    LOOPBACK,
+    RUN_DIR,
+    Active,
+    Completion,
+    CompletionFailed,
+    Health,
+    ServedModel,
+)
 
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"
 PYTHON = "VENOM_VLLM_PYTHON"
@@ -25,12 +34,8 @@ SERVED_NAME = "VENOM_VLLM_SERVED_NAME"
 #: The name under which other programs of the host know the active model.
 LLM_MODEL_NAME = "LLM_MODEL_NAME"
 
-_PROOF_PROMPT = "Hello"
-_PROOF_TOKENS = 16
 #: Both gauges together are what a client still waits for; labels follow the name.
 _IN_FLIGHT = re.compile(r"^vllm:num_requests_(?:running|waiting)(?:\{[^}]*\})?\s+([0-9.eE+]+)\s*$", re.MULTILINE)
-#: Where a server listens on every address, its own host reaches it here.
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1", "[::]": "::1"}  # noqa: S104
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,14 @@ class VllmSettings:
             ) from error
 
     @property
+    def program(self) -> str:
+        """See ``Settings``."""
+        return self.python
+
+    @property
     def probe_host(self) -> str:
         """The address at which this host itself reaches the server."""
-        return _LOOPBACK.get(self.host, self.host)
+        return LOOPBACK.get(self.host, self.host)
 
 
 def command(settings: VllmSettings, active: Active) -> tuple[str, ...]:
@@ -112,11 +122,14 @@ class VllmRuntime:
     log_name = "vllm.log"
     #: What a foreign server of the same kind has in its command line.
     command_mark = "vllm"
+    default_port = 8000
+    runs_without_model = False
 
-    def __init__(self, config_dir: str) -> None:
+    def __init__(self, config_dir: str, run_dir: str = RUN_DIR) -> None:
         self.settings_path = os.path.join(config_dir, "vllm.env")
         self.active_path = os.path.join(config_dir, "vllm.active.env")
         self.last_good_path = f"{self.active_path}.last-good"
+        self.trial_path = os.path.join(run_dir, "vllm.trial.env")
 
     def is_configured(self) -> bool:
         """See ``Runtime``."""
@@ -137,7 +150,7 @@ class VllmRuntime:
 
     def active(self) -> Active | None:
         """See ``Runtime``."""
-        return self.read_active(self.active_path)
+        return self.read_active(self.trial_path) or self.read_active(self.active_path)
 
     def read_active(self, path: str) -> Active | None:
         """The model that an environment file of the same form names, or None without the file or its variables."""
@@ -146,9 +159,28 @@ class VllmRuntime:
             return None
         return Active(alias=variables[SERVED_NAME], path=variables[MODEL_PATH])
 
+    def make_active(self, alias: str, path: str, model: str) -> Active:
+        """See ``Runtime``. vLLM knows a model by its folder."""
+        return Active(alias, path)
+
+    def active_variables(self, active: Active) -> dict[str, str]:
+        """See ``Runtime``."""
+        return active_variables(active)
+
+    def is_there(self, active: Active) -> bool:
+        """See ``Runtime``."""
+        return os.path.isdir(active.path)
+
+    def spelling(self, name: str) -> str:
+        """See ``Runtime``. vLLM compares names byte by byte."""
+        return name
+
+    def live(self) -> None:
+        """See ``Runtime``. One process serves one model."""
+
     def environment(self) -> dict[str, str]:
-        """The variables of both files, the later one winning, as in the unit."""
-        return dict(self.settings().environment, **(envfile.read(self.active_path) or {}))
+        """The variables of all files, a later one winning, as in the unit."""
+        return {**self.settings().environment, **(envfile.read(self.active_path) or {}), **(envfile.read(self.trial_path) or {})}
 
     def command(self) -> tuple[str, ...]:
         """See ``Runtime``."""
@@ -210,18 +242,7 @@ class VllmRuntime:
 
     def complete(self, model: str, timeout: float) -> Completion:
         """See ``Runtime``. A model without a chat template cannot chat; a plain completion proves it instead, and the remark says so."""
-        asked: dict[str, t.Any] = {"model": model, "temperature": 0, "max_tokens": _PROOF_TOKENS}
-        answer = self._post("/v1/chat/completions", dict(asked, messages=[{"role": "user", "content": _PROOF_PROMPT}]), timeout)
-        endpoint, remark = "/v1/chat/completions", ""
-        if answer.status == 400 and "chat template" in answer.text(1000).lower():
-            endpoint, remark = "/v1/completions", "the model has no chat template, so a plain completion proved it"
-            answer = self._post(endpoint, dict(asked, prompt=_PROOF_PROMPT), timeout)
-        if answer.status != 200:
-            raise CompletionFailed(f"POST {endpoint} answered {answer.status} {answer.text(300)}".rstrip())
-        text = _text_of(answer)
-        if not text.strip():
-            raise CompletionFailed(f"POST {endpoint} answered 200 without any text")
-        return Completion(text, endpoint, answer.seconds, remark)
+        return openai_chat.complete(lambda path, body: self._post(path, body, timeout), model)
 
     def in_flight(self, timeout: float = 5.0) -> int | None:
         """See ``Runtime``."""
@@ -245,13 +266,3 @@ class VllmRuntime:
     def _headers(self, settings: VllmSettings) -> dict[str, str]:
         key = settings.environment.get("VLLM_API_KEY", "")
         return {"Authorization": f"Bearer {key}"} if key else {}
-
-
-def _text_of(answer: http_probe.Answer) -> str:
-    """The text of a chat or plain completion; a thinking model may spend all its tokens on reasoning, which is text too."""
-    try:
-        choice = answer.json()["choices"][0]
-        message = choice.get("message") or {}
-        return str(choice.get("text") or message.get("content") or message.get("reasoning_content") or message.get("reasoning") or "")
-    except (http_probe.ProbeFailed, LookupError, TypeError, AttributeError) as error:
-        raise CompletionFailed(f"the answer is no completion: {answer.text(200)}") from error

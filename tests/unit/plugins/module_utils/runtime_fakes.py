@@ -114,6 +114,10 @@ class FakeHost:
             "model": None,
             "revision": None,
             "alias": None,
+            "previous": None,
+            "version": None,
+            "exclusive": False,
+            "adopt": False,
             "enabled": None,
             "supervisor": "process",
             "health_timeout": "20",
@@ -135,7 +139,7 @@ class FakeHost:
 
     def status(self) -> dict[str, t.Any]:
         options = {"probe": True, "probe_timeout": 10.0, "alert_percent": 100.0}
-        return control.inspect(self.params(**options))
+        return t.cast("dict[str, t.Any]", control.inspect(self.params(**options))["status"])
 
     def record(self) -> dict[str, t.Any]:
         return t.cast("dict[str, t.Any]", files.read_json(str(self.root / "config" / "runtime.json")))

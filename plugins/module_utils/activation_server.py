@@ -1,0 +1,180 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One server under its supervisor, as the steps of an activation handle it: drain, stop, start, wait until it answers."""
+from __future__ import annotations
+
+import contextlib
+import time
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.observation import Observation, digest_of, observe, port_conflict
+from ansible_collections.venom.llm.plugins.module_utils.record import RuntimeRecord
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Runtime
+from ansible_collections.venom.llm.plugins.module_utils.supervisors import base
+from ansible_collections.venom.llm.plugins.module_utils.waiting import WaitFailed, WaitTimeout, wait_for
+
+POLL_SECONDS = 0.25
+_GPU_RELEASE_TIMEOUT = 30.0
+
+
+class StepFailed(Exception):
+    """A step could not be done; the message is the cause, for the operator."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Patience, all in seconds. ``drain_policy`` is 'proceed' or 'fail' for requests that outlive ``drain_timeout``."""
+
+    health_timeout: float
+    drain_timeout: float = 30.0
+    drain_policy: str = "proceed"
+    stop_timeout: float = 60.0
+    completion_timeout: float = 120.0
+    rollback: bool = True
+
+
+@dataclass(frozen=True)
+class Server:
+    """A runtime with its supervisor. ``gpu_pids`` gives the pids that hold GPU memory, or None when that is not known."""
+
+    runtime: Runtime
+    supervisor: base.Supervisor
+    record_path: str
+    gpu_pids: t.Callable[[], set[int] | None] = lambda: None
+
+    def record(self) -> RuntimeRecord:
+        """``runtime.json`` as it is now."""
+        return RuntimeRecord.load(self.record_path)
+
+    def change_record(self, change: t.Callable[[RuntimeRecord], RuntimeRecord]) -> RuntimeRecord:
+        """Change it while nobody else does."""
+        return RuntimeRecord.change(self.record_path, change)
+
+    def observe(self) -> Observation:
+        """The runtime as it is now."""
+        return observe(self.runtime, self.supervisor, self.record())
+
+    def is_alive(self) -> bool:
+        """Whether anything of it runs, or will in a moment."""
+        return self.supervisor.status().active not in ("stopped", "failed") or bool(self.supervisor.pids())
+
+    def must_restart(self) -> bool:
+        """Whether what runs was started with something else than what is configured now, or nothing runs."""
+        service = self.supervisor.status()
+        if service.active != "running" or service.needs_reload:
+            return True
+        return self.record().started_with.get(self.runtime.name) != digest_of(self.runtime, self.supervisor, self.runtime.active())
+
+    def drain(self, limits: Limits, will_stop: bool) -> str:
+        """Wait until no client waits for an answer any more. Raises ``StepFailed`` by the policy."""
+        if self.supervisor.status().active != "running":
+            return "nothing serves"
+        live = self.runtime.live()
+        if live is not None:
+            if not will_stop:
+                return "this server counts no requests; its old model is unloaded once those that run have ended"
+            if self.runtime.health().state != "ready":
+                return "nothing serves"
+            return self.unload([model.root for model in live.loaded()], limits) or "no model is loaded"
+        if self.runtime.in_flight() is None:
+            return "nothing serves"
+        last: list[int | None] = [None]
+
+        def probe() -> str:
+            last[0] = self.runtime.in_flight()
+            return "idle" if not last[0] else "busy"
+
+        try:
+            wait_for(probe, good=("idle",), waiting=("busy",), timeout=limits.drain_timeout, interval=POLL_SECONDS)
+        except WaitTimeout:
+            return _by_policy(f"{last[0]} requests still in flight after {limits.drain_timeout:g} s", limits)
+        return "no request in flight"
+
+    def unload(self, paths: t.Collection[str], limits: Limits) -> str:
+        """Have a running server drop models once their requests have ended; what was done, empty for nothing. Raises ``StepFailed``."""
+        live = self.runtime.live()
+        loaded = [model for model in live.loaded() if model.root in paths] if live is not None else []
+        if live is None or not loaded:
+            return ""
+        try:
+            live.unload(paths, limits.drain_timeout)
+        except VenomError as error:
+            if error.reason_code != "model_active":
+                raise
+            return _by_policy(error.found, limits)
+        return f"unloaded {', '.join(model.id for model in loaded)}"
+
+    def stop(self, limits: Limits) -> str:
+        """Stop every process of the server and wait until the GPU memory it held is free."""
+        held = set(self.supervisor.pids())
+        self.supervisor.stop(limits.stop_timeout)
+        self._note_start(None)
+        try:
+            wait_for(
+                lambda: "held" if held & (self.gpu_pids() or set()) else "free",
+                good=("free",),
+                waiting=("held",),
+                timeout=_GPU_RELEASE_TIMEOUT,
+                interval=POLL_SECONDS,
+            )
+        except WaitTimeout:
+            raise StepFailed(f"GPU memory of the stopped processes is not free after {_GPU_RELEASE_TIMEOUT:g} s") from None
+        return f"stopped {len(held)} processes" if held else "nothing ran"
+
+    def start(self, limits: Limits) -> float:
+        """Start, and wait until it answers; the seconds that took. Raises ``StepFailed``, ``port_in_use``, ``duplicate_server``."""
+        foreign = self.observe().foreign_listener()
+        if foreign is not None:
+            raise port_conflict(foreign, self.runtime)
+        begun = time.monotonic()
+        self.supervisor.start()
+        self._note_start(digest_of(self.runtime, self.supervisor, self.runtime.active()))
+        self.wait_ready(limits)
+        return time.monotonic() - begun
+
+    def _note_start(self, digest: str | None) -> None:
+        # On a full disk a server must still stop and start; the worst that a stale note does is one more restart.
+        with contextlib.suppress(OSError):
+            self.change_record(lambda record: record.with_started(self.runtime.name, digest))
+
+    def wait_ready(self, limits: Limits) -> None:
+        """Wait until the server answers. Raises ``StepFailed`` as soon as its process has ended."""
+        said = [""]
+
+        def probe() -> str:
+            service = self.supervisor.status()
+            if service.active != "running" or service.restarts > 0 and _is_fresh(service, begun):
+                said[0] = _ended(service)
+                return service.active if service.active in ("starting", "stopping") else "died"
+            health = self.runtime.health()
+            said[0] = health.detail
+            return health.state
+
+        begun = time.monotonic()
+        try:
+            wait_for(probe, good=("ready",), waiting=("loading", "starting"), timeout=limits.health_timeout, interval=POLL_SECONDS)
+        except WaitTimeout as error:
+            raise StepFailed(f"not ready after {error.waited:.0f} s: {said[0]}") from error
+        except WaitFailed as error:
+            raise StepFailed(f"the server {'ended' if error.state == 'died' else 'is ' + error.state}: {said[0]}") from error
+
+
+def _by_policy(text: str, limits: Limits) -> str:
+    if limits.drain_policy == "fail":
+        raise StepFailed(text)
+    return f"{text}, went on"
+
+
+def _is_fresh(service: base.ServiceState, begun: float) -> bool:
+    """Whether the process is younger than our wait: then the one that we waited for has died."""
+    return service.uptime_seconds is not None and service.uptime_seconds < time.monotonic() - begun
+
+
+def _ended(service: base.ServiceState) -> str:
+    if service.exit_status is None:
+        return service.detail
+    how = f"signal {-service.exit_status}" if service.exit_status < 0 else f"exit status {service.exit_status}"
+    return f"{how} ({service.detail})"

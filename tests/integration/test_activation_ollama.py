@@ -1,0 +1,253 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every state of ``venom_runtime`` for Ollama, against the stand-in of its server kept by the process supervisor."""
+from __future__ import annotations
+
+import os
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+from runtime_support import TwoRuntimes, digest_of, refused
+
+from ansible_collections.venom.llm.plugins.module_utils import activation_server
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import is_alive, wait_until
+
+FULL = ["check", "drain", "switch", "start", "prove", "commit"]
+
+
+@pytest.fixture()
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[TwoRuntimes]:
+    monkeypatch.setattr(activation_server, "POLL_SECONDS", 0.03)
+    made = TwoRuntimes(tmp_path)
+    made.store("tiny", "tiny:1b")
+    made.store("mid", "mid")
+    yield made
+    made.close()
+
+
+def test_each_state_twice_and_check_mode_says_the_same(host: TwoRuntimes) -> None:
+    """The twelve steps: each state in check mode, really, in check mode again, really again."""
+    pids = []
+    for options in (
+        {"state": "started"},
+        {"state": "active", "model": "tiny:1b", "alias": "chat"},
+        {"state": "active", "model": "mid", "alias": "chat"},
+        {"state": "active", "previous": True},
+        {"state": "stopped"},
+    ):
+        before = host.tree()
+        planned = host.ollama(check_mode=True, **options)
+        assert host.tree() == before and planned["steps"] == [] and planned["changed"], options
+        done = host.ollama(**options)
+        assert (planned["changed"], planned["plan"], planned["diff"]) == (done["changed"], done["plan"], done["diff"]), options
+        assert [step["name"] for step in done["steps"]] == done["plan"]["steps"]
+        pids.append(done["status"]["pid"])
+        if options.get("previous"):
+            continue
+        before = host.tree()
+        for check_mode in (True, False):
+            again = host.ollama(check_mode=check_mode, **options)
+            assert not again["changed"] and again["diff"]["before"] == again["diff"]["after"], again["plan"]
+        assert host.tree() == before and again["status"]["pid"] == done["status"]["pid"]
+    # One server all the time: another model is no restart.
+    assert len(set(pids[:4])) == 1 and pids[4] is None
+
+
+def test_started_without_a_model_and_the_status_of_both(host: TwoRuntimes) -> None:
+    started = host.ollama("started")
+    assert [step["outcome"] for step in started["steps"]][-1] == "the server answers; no model is active"
+    both = host.both()
+    assert both["ollama"]["status"] == "online" and both["vllm"]["status"] == "offline"
+    assert sorted(both["ollama"]["served_models"]) == ["mid", "tiny:1b"] and both["ollama"]["active_model"] is None
+    assert both["ollama"]["endpoint"] == f"http://127.0.0.1:{host.ollama_port}" and both["ollama"]["latency_ms"] is not None
+    assert set(both["ollama"]) == set(both["vllm"]) and both["ollama"]["alias_ok"] is None
+    assert host.ollama("probed")["changed"] is False
+    assert host.ollama("restarted")["status"]["pid"] != started["status"]["pid"]
+
+
+def test_a_switch_serves_the_new_model_under_the_old_alias(host: TwoRuntimes) -> None:
+    first = host.ollama(model="tiny:1b", alias="chat")
+    assert [step["name"] for step in first["steps"]] == FULL and first["status"]["alias_ok"] is True
+    assert host.loaded() == [digest_of("tiny")] and host.names()["chat:latest"] == digest_of("tiny")
+    assert first["status"]["active_revision"] == digest_of("tiny") == first["status"]["path"]
+    second = host.ollama(model="mid", alias="chat")
+    assert second["status"]["pid"] == first["status"]["pid"] and "unloaded" in second["steps"][3]["outcome"]
+    assert host.loaded() == [digest_of("mid")] and host.names()["chat:latest"] == digest_of("mid")
+    active = (host.root / "config" / "ollama.active.env").read_text()
+    assert "LLM_MODEL_NAME=chat\nVENOM_OLLAMA_MODEL=mid\n" in active and f"VENOM_OLLAMA_DIGEST={digest_of('mid')[7:]}\n" in active
+    # Under another alias: the old one is ours, so it goes; the models' own names stay.
+    host.ollama(model="mid", alias="talk")
+    assert sorted(host.names()) == ["mid:latest", "talk:latest", "tiny:1b"]
+    assert "trials" not in [key for key, value in host.record().items() if value]
+    back = host.ollama(previous=True)
+    assert back["status"]["active_model"] == "mid" and back["status"]["alias"] == "chat"
+    assert [item["alias"] for item in host.record()["history"]] == ["chat", "talk", "chat", "chat"]
+
+
+def test_without_an_alias_the_model_has_its_own_name_and_no_other(host: TwoRuntimes) -> None:
+    assert host.ollama(model="mid")["status"]["alias"] == "mid" and sorted(host.names()) == ["mid:latest", "tiny:1b"]
+    assert not host.ollama(model="mid")["changed"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "step", "cause"),
+    [
+        ({"kind": "answer", "path": "/api/copy", "status": 500}, "start", "out of order"),
+        ({"kind": "answer", "path": "/api/generate", "status": 500, "text": "unexpected EOF"}, "start", "unexpected EOF"),
+        ({"kind": "answer", "path": "/v1/chat", "status": 500}, "prove", "answered 500"),
+    ],
+    ids=["copy", "load", "completion"],
+)
+def test_a_failing_step_brings_the_model_before_back(host: TwoRuntimes, fault: dict[str, t.Any], step: str, cause: str) -> None:
+    pid = host.ollama(model="tiny:1b", alias="one")["status"]["pid"]
+    record, names = host.record(), host.names()
+    host.fault(**fault, times=1)
+    error = refused(lambda: host.ollama(model="mid", alias="two"))
+    assert error.reason_code == "activation_failed" and error.details["step"] == step and cause in error.details["cause"], error
+    assert error.details["rolled_back"] is True
+    assert host.names() == names and host.record() == record and digest_of("tiny") in host.loaded()
+    assert not host.ollama(model="tiny:1b", alias="one")["changed"] and host.both()["ollama"]["pid"] == pid
+
+
+def test_a_first_activation_that_fails_leaves_the_server_and_no_alias(host: TwoRuntimes) -> None:
+    pid = host.ollama("started")["status"]["pid"]
+    host.fault(kind="answer", path="/v1/chat", status=500, times=1)
+    error = refused(lambda: host.ollama(model="mid", alias="two"))
+    assert error.details["rolled_back"] is False and "the server answers again" in error.found
+    assert "two:latest" not in host.names() and host.both()["ollama"]["pid"] == pid
+    assert not (host.root / "config" / "ollama.active.env").exists() and not (host.root / "run" / "ollama.trial.env").exists()
+    # From a stopped server: stopped again.
+    host.ollama("stopped")
+    error = refused(lambda: host.ollama(model="mid", alias="bad name"))
+    assert error.reason_code == "invalid_name"
+    host.add_version("3.0", "#!/bin/sh\necho no such library; exit 7\n")
+    error = refused(lambda: host.ollama(model="mid", version="3.0"))
+    assert error.details["exit_status"] == 7 and error.details["log_tail"][-1] == "no such library"
+    assert host.version() == "1.0" and host.both()["ollama"]["service"] == "stopped"
+
+
+def test_a_digest_that_is_not_the_installed_one_is_refused_before_anything(host: TwoRuntimes) -> None:
+    host.ollama(model="mid")
+    host.store("big", "tiny:1b", installed=False)
+    error = refused(lambda: host.ollama(model="tiny:1b"))
+    assert error.reason_code == "digest_mismatch" and error.details["actual"] == digest_of("big")
+    host.ask("/api/delete", {"model": "tiny:1b"}, "DELETE")
+    assert refused(lambda: host.ollama(model="tiny:1b")).reason_code == "not_installed"
+    host.ollama("stopped")
+    # While it is down only the new server can tell; then the model before comes back.
+    error = refused(lambda: host.ollama(model="tiny:1b"))
+    assert error.details["cause_code"] == "not_installed" and error.details["rolled_back"] is True
+    assert host.loaded() == [digest_of("mid")]
+
+
+def test_a_name_of_somebody_else_is_given_back_or_refused(host: TwoRuntimes) -> None:
+    host.store("big", "big", installed=False)
+    host.ollama("started")
+    # The only name of a model is never taken.
+    error = refused(lambda: host.ollama(model="mid", alias="big"))
+    assert error.reason_code == "alias_taken" and host.names()["big:latest"] == digest_of("big")
+    host.ask("/api/copy", {"source": "big", "destination": "chat"})
+    host.fault(kind="answer", path="/v1/chat", status=500, times=1)
+    refused(lambda: host.ollama(model="mid", alias="chat"))
+    assert host.names()["chat:latest"] == digest_of("big")
+    host.ollama(model="mid", alias="chat")
+    assert host.names()["chat:latest"] == digest_of("mid")
+    host.ollama(model="mid", alias="other")
+    assert host.names()["chat:latest"] == digest_of("big") and host.names()["big:latest"] == digest_of("big")
+    # A name of an installed model belongs to it, and so does what the other runtime serves.
+    assert refused(lambda: host.ollama(model="mid", alias="TINY:1b")).reason_code == "alias_taken"
+    host.install("lab/a")
+    host.activate("lab/a", alias="talk")
+    assert refused(lambda: host.ollama(model="mid", alias="talk")).reason_code == "alias_taken"
+
+
+def test_an_update_of_the_tag_is_activated_under_the_same_alias_and_can_be_undone(host: TwoRuntimes) -> None:
+    host.ollama(model="tiny:1b", alias="chat")
+    host.store("big", "tiny:1b")
+    host.fault(kind="answer", path="/v1/chat", status=500, times=1)
+    error = refused(lambda: host.ollama(model="tiny:1b", revision=digest_of("big"), alias="chat"))
+    assert host.names() == {"tiny:1b": digest_of("big"), "mid:latest": digest_of("mid"), "chat:latest": digest_of("tiny")}, error
+    host.ollama(model="tiny:1b", revision=digest_of("big"), alias="chat")
+    assert host.names() == {"tiny:1b": digest_of("big"), "mid:latest": digest_of("mid"), "chat:latest": digest_of("big")}
+
+
+def test_a_model_that_stays_busy_goes_by_the_policy(host: TwoRuntimes) -> None:
+    host.ollama(model="tiny:1b")
+    host.fault(kind="slow_unload", seconds=30)
+    error = refused(lambda: host.ollama(model="mid", drain_timeout=0.3, drain_policy="fail"))
+    assert error.details["step"] == "start" and "still in memory" in error.details["cause"] and error.details["rolled_back"]
+    result = host.ollama(model="mid", drain_timeout=0.3)
+    assert "went on" in result["steps"][3]["outcome"] and digest_of("mid") in host.loaded()
+
+
+def test_changed_settings_restart_once_and_another_model_does_not(host: TwoRuntimes) -> None:
+    first = host.ollama(model="mid")["status"]["pid"]
+    host.write_ollama(OLLAMA_NUM_PARALLEL="2")
+    second = host.ollama(model="mid")
+    assert second["plan"]["reasons"] == ["its settings are not those it was started with"] and second["status"]["pid"] != first
+    assert "unloaded mid" in second["steps"][1]["outcome"] and not host.ollama(model="mid")["changed"]
+
+
+def test_a_version_is_switched_proved_and_taken_back(host: TwoRuntimes) -> None:
+    host.ollama(model="mid", alias="chat")
+    planned = host.ollama("started", check_mode=True, version="2.0")
+    assert host.version() == "1.0" and planned["plan"]["steps"] == FULL
+    done = host.ollama("started", version="2.0")
+    assert host.version() == "2.0" and done["changed"] and planned["diff"] == done["diff"]
+    assert done["diff"]["before"]["version"] == "1.0" and host.loaded() == [digest_of("mid")]
+    assert not host.ollama("started", version="2.0")["changed"] and not host.ollama(model="mid", alias="chat")["changed"]
+    host.add_version("3.0", "#!/bin/sh\nexit 9\n")
+    error = refused(lambda: host.ollama("started", version="3.0"))
+    assert error.details["rolled_back"] is True and error.details["exit_status"] == 9 and host.version() == "2.0"
+    assert host.both()["ollama"]["status"] == "online" and host.loaded() == [digest_of("mid")]
+    assert refused(lambda: host.ollama("started", version="4.0")).reason_code == "not_installed"
+    assert refused(lambda: host.call(state="started", version="4.0")).reason_code in ("not_configured", "invalid_option")
+    # A link that is not there is set.
+    host.ollama("stopped")
+    (host.root / "ollama" / "current").unlink()
+    assert host.ollama("started", version="1.0")["changed"] and host.version() == "1.0"
+
+
+def test_exclusive_stops_the_other_and_puts_it_back_when_it_fails(host: TwoRuntimes) -> None:
+    host.install("lab/a")
+    host.install("lab/bad", text="")
+    vllm = host.activate("lab/a")["status"]["pid"]
+    host.ollama("started")
+    host.fault(kind="answer", path="/v1/chat", status=500, times=1)
+    error = refused(lambda: host.ollama(model="mid", exclusive=True))
+    last = error.details["steps"][-1]
+    assert (last["name"], last["outcome"]) == ("rollback exclusive", "vllm runs again")
+    assert host.status()["status"] == "online" and not is_alive(vllm)
+    done = host.ollama(model="mid", exclusive=True)
+    assert done["diff"]["before"]["beside"] == ["vllm"] and host.status()["service"] == "stopped"
+    assert not host.ollama(model="mid", exclusive=True)["changed"]
+    # And the other way round, with a model that loads and says nothing.
+    error = refused(lambda: host.activate("lab/bad", exclusive=True))
+    assert error.details["step"] == "prove" and "ollama runs again" in error.details["steps"][-1]["outcome"]
+    assert host.both()["ollama"]["status"] == "online" and host.status()["service"] == "stopped"
+    assert host.activate("lab/a", exclusive=True)["changed"] and host.both()["ollama"]["service"] == "stopped"
+
+
+def test_a_foreign_server_is_named_and_ended_only_when_adopted(host: TwoRuntimes) -> None:
+    host.ollama("started")
+    host.ollama("stopped")
+    environment = dict(os.environ, OLLAMA_HOST=f"127.0.0.1:{host.ollama_port}", OLLAMA_MODELS=str(host.store_dir), HOME=str(host.root / "home"))
+    other = subprocess.Popen([str(host.root / "ollama" / "1.0" / "bin" / "ollama"), "serve"], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: "pid" in str(host.both()["ollama"]["error_message"]))
+        for check_mode in (True, False):
+            error = refused(lambda: host.ollama(check_mode=check_mode, model="mid"))  # noqa: B023
+            assert error.reason_code == "duplicate_server" and error.details["listener"]["pid"] == other.pid and "serve" in error.found
+        assert host.ollama("stopped")["changed"] is False and other.poll() is None
+        planned = host.ollama(check_mode=True, model="mid", adopt=True)
+        assert planned["plan"]["steps"] == ["adopt", *FULL] and other.poll() is None
+        done = host.ollama(model="mid", adopt=True)
+        assert str(other.pid) in done["steps"][0]["outcome"] and done["status"]["status"] == "online"
+        assert other.wait(10) is not None and done["status"]["pid"] != other.pid
+        assert not host.ollama(model="mid", adopt=True)["changed"]
+    finally:
+        other.kill()
+        other.wait()
