@@ -64,16 +64,15 @@ class Facts:
     detected: dict[str, t.Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
-    def with_earlier(self, known: t.Mapping[str, t.Any]) -> Facts:
-        """These facts, with what a record has detected earlier of a template that could not be rendered now, for want of jinja2 or of time.
+    def with_earlier(self, earlier: t.Mapping[str, t.Any]) -> Facts:
+        """These facts, with what was detected ``earlier`` of a template that could not be rendered now, for want of jinja2 or of time.
 
-        ``known`` are the record's capabilities. The files of a revision do not change, so what was seen of them once holds.
+        The files of a revision do not change, so what was seen of them once holds.
         """
         if not self.warnings:
             return self
-        detected = {name: item for name, item in known.items() if name in _OF_TEMPLATES and isinstance(item, dict)}
-        earlier = {name: item.get("value") for name, item in detected.items() if item.get("source") == "detected"}
-        return replace(self, detected={**earlier, **self.detected})
+        kept = {name: value for name, value in earlier.items() if name in _OF_TEMPLATES}
+        return replace(self, detected={**kept, **self.detected})
 
     def capabilities(self, declared: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """Each capability with its value and source; what an operator declared wins, what nobody knows has no source."""

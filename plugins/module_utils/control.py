@@ -10,7 +10,17 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.venom.llm.plugins.module_utils import activation, activation_trial, drift, files, fit, gpus, host, status
+from ansible_collections.venom.llm.plugins.module_utils import (
+    activation,
+    activation_trial,
+    drift,
+    files,
+    fit,
+    gpus,
+    host,
+    status,
+    system_role,
+)
 from ansible_collections.venom.llm.plugins.module_utils.activation_server import Limits
 from ansible_collections.venom.llm.plugins.module_utils.control_checks import (
     Request,
@@ -32,6 +42,9 @@ from ansible_collections.venom.llm.plugins.module_utils.rivals import Rival, des
 from ansible_collections.venom.llm.plugins.module_utils.runtime_site import RUNTIMES, Site, make_site
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Completion, CompletionFailed
 from ansible_collections.venom.llm.plugins.module_utils.targets import auto_timeout, refuse_served_elsewhere
+
+#: Seconds for each question about system messages: the prompt of a few words, or one token.
+_ROLE_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
@@ -247,6 +260,7 @@ def operate(params: t.Mapping[str, t.Any], check_mode: bool, warn: t.Callable[[s
             # Whoever held the lock before may have done it all.
             plan = STATES[request.state](site, request, site.observe())
             transaction = apply(site, request, plan, params)
+            prove_system_role(site, plan, transaction, warn)
             switch = enable_change(site, request, site.observe())
             if switch is not None:
                 switch()
@@ -261,6 +275,24 @@ def operate(params: t.Mapping[str, t.Any], check_mode: bool, warn: t.Callable[[s
         "status": report_status(site, seen, completion=completion),
         "diff": {"before": dict(plan.before), "after": dict(plan.after)},
     }
+
+
+def prove_system_role(site: Site, plan: Plan, transaction: activation.Transaction, warn: t.Callable[[str], None]) -> None:
+    """Whether the server that was just proved treats system messages as the manifest says; else the manifest is corrected.
+
+    The model serves by now, so nothing here fails the call.
+    """
+    target, completion = plan.target, transaction.completion
+    if target is None or completion is None or completion.remark:
+        # Nothing was proved, or the model has no chat template: then no chat has a system message.
+        return
+    found = system_role.probe(lambda path, body: site.runtime.post(path, body, _ROLE_TIMEOUT), target.alias)
+    try:
+        warnings = system_role.settle(site.models_dir, target.model, target.revision, found)
+    except (VenomError, OSError) as error:
+        warnings = [f"What {target.model} does with system messages is not recorded: {error}"]
+    for text in warnings:
+        warn(text)
 
 
 @contextlib.contextmanager

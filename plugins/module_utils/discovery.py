@@ -163,17 +163,17 @@ def vouch(entry: Entry, hashes: Hashes) -> Entry | None:
 
 
 def describe(entry: Entry, declared: t.Mapping[str, t.Any], warn: t.Callable[[str], object] = lambda dummy: None) -> Entry:
-    """The entry with what its published files and its operator say about it; ``warn`` hears what could not be found out.
+    """The entry with what its published files and its operator say about it. What a live server was found to do is kept.
 
-    What a live server was found to do is kept.
+    ``warn`` hears what could not be found out though the files have it.
     """
-    read = _facts_of(entry)
-    if read is None:
+    facts = _facts_of(entry)
+    if facts is None:
         # Its files lie where this account may not look: what was found before stands.
         return with_facts(entry, declared)
-    facts = read.with_earlier({name: {"value": value, "source": "detected"} for name, value in entry.facts_from("detected").items()})
     for text in facts.warnings:
         warn(f"{entry.name}: {text}")
+    facts = facts.with_earlier(entry.facts_from("detected"))
     described = entry.replace(
         display_name=entry.display_name or (entry.name if entry.provider == "ollama" else entry.name.rpartition("/")[2]),
         formats=facts.formats or entry.formats,

@@ -163,8 +163,8 @@ def corrected(entry: Entry, correction: Correction) -> Entry:
     return with_facts(entry, entry.facts_from("declared"), probed={**entry.facts_from("probed"), **correction.probed})
 
 
-def settle(models_dir: str, local_path: str, revision: str, found: SystemRole) -> list[str]:
-    """Correct the manifest entry of the model that serves from ``local_path``; the warnings for the operator.
+def settle(models_dir: str, name: str, revision: str, found: SystemRole) -> list[str]:
+    """Correct the manifest entry of the model that serves; the warnings for the operator.
 
     The caller holds the runtime's lock; the manifest's own is taken here, and only if there is something to write. Raises ``locked``,
     ``OSError``.
@@ -173,7 +173,7 @@ def settle(models_dir: str, local_path: str, revision: str, found: SystemRole) -
         return []
 
     def corrections(manifest: Manifest) -> list[tuple[Entry, Correction]]:
-        entries = [entry for entry in manifest.models if entry.local_path == local_path and entry.revision == revision]
+        entries = [entry for entry in manifest.models if entry.name == name and entry.revision == revision]
         return [(entry, compare(found, entry.capabilities, entry.served_name)) for entry in entries]
 
     def change(manifest: Manifest) -> Manifest:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.venom.llm.plugins.module_utils import http_probe
+
 #: Every value of ``Health.state``: ready, loading (more time may help), broken (it will not).
 HEALTH_STATES = ("ready", "loading", "broken")
 #: Where a server listens on every address, its own host reaches it here.
@@ -169,6 +171,9 @@ class Runtime(t.Protocol):
 
     def complete(self, model: str, timeout: float) -> Completion:
         """A real completion. Raises ``CompletionFailed``."""
+
+    def post(self, path: str, body: dict[str, t.Any], timeout: float) -> http_probe.Answer:
+        """What the server answers to a body of JSON. Raises ``CompletionFailed`` when nothing comes."""
 
     def in_flight(self, timeout: float = 5.0) -> int | None:
         """Requests that the server works on or holds in its queue; None when it does not say."""

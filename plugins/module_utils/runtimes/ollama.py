@@ -229,15 +229,15 @@ class OllamaRuntime:
 
     def complete(self, model: str, timeout: float) -> Completion:
         """See ``Runtime``. It loads the model when it is not in memory."""
+        return openai_chat.complete(lambda path, body: self.post(path, body, timeout), model)
+
+    def post(self, path: str, body: dict[str, t.Any], timeout: float) -> http_probe.Answer:
+        """See ``Runtime``."""
         settings = self.settings()
-
-        def post(path: str, body: dict[str, t.Any]) -> http_probe.Answer:
-            try:
-                return http_probe.request(settings.probe_host, settings.port, path, body, timeout=timeout)
-            except http_probe.ProbeFailed as error:
-                raise CompletionFailed(str(error)) from error
-
-        return openai_chat.complete(post, model)
+        try:
+            return http_probe.request(settings.probe_host, settings.port, path, body, timeout=timeout)
+        except http_probe.ProbeFailed as error:
+            raise CompletionFailed(str(error)) from error
 
     def in_flight(self, timeout: float = 5.0) -> None:
         """See ``Runtime``. Ollama counts no requests: /api/ps tells what is loaded, not whether somebody waits for it."""

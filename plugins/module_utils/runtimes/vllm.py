@@ -242,7 +242,7 @@ class VllmRuntime:
 
     def complete(self, model: str, timeout: float) -> Completion:
         """See ``Runtime``. A model without a chat template cannot chat; a plain completion proves it instead, and the remark says so."""
-        return openai_chat.complete(lambda path, body: self._post(path, body, timeout), model)
+        return openai_chat.complete(lambda path, body: self.post(path, body, timeout), model)
 
     def in_flight(self, timeout: float = 5.0) -> int | None:
         """See ``Runtime``."""
@@ -256,7 +256,8 @@ class VllmRuntime:
         settings = self.settings()
         return http_probe.request(settings.probe_host, settings.port, path, headers=self._headers(settings), timeout=timeout)
 
-    def _post(self, path: str, body: dict[str, t.Any], timeout: float) -> http_probe.Answer:
+    def post(self, path: str, body: dict[str, t.Any], timeout: float) -> http_probe.Answer:
+        """See ``Runtime``."""
         settings = self.settings()
         try:
             return http_probe.request(settings.probe_host, settings.port, path, body, self._headers(settings), timeout)

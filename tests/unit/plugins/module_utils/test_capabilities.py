@@ -115,17 +115,16 @@ def test_a_template_without_a_verdict_is_null_with_a_warning(tmp_path: Path, tex
 
 def test_what_was_seen_earlier_holds_where_a_template_cannot_be_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = write(tmp_path, {"chat_template.jinja": NO_SYSTEM})
-    record = read_facts(str(tmp_path), paths).capabilities({"supports_tools": True})
+    seen = read_facts(str(tmp_path), paths).detected
     monkeypatch.setitem(sys.modules, "jinja2", None)
     facts = read_facts(str(tmp_path), paths)
     assert facts.warnings and "supports_system_role" not in facts.detected
-    later = facts.with_earlier(record).capabilities({})
-    assert later["supports_system_role"] == record["supports_system_role"] == {"value": False, "source": "detected"}
-    # What an operator declared was not seen.
-    assert later["supports_tools"] == {"value": None, "source": None}
-    assert facts.with_earlier({"supports_system_role": "damaged"}).detected == facts.detected
+    later = facts.with_earlier(dict(seen, max_context_length=7)).capabilities({})
+    assert later["supports_system_role"] == {"value": False, "source": "detected"}
+    # What is no business of templates is what the files say now.
+    assert later["max_context_length"] == {"value": None, "source": None}
     whole = read_facts(str(tmp_path), [])
-    assert whole.with_earlier(record) is whole
+    assert whole.with_earlier(seen) is whole
 
 
 def test_a_template_that_is_no_text_is_none(tmp_path: Path) -> None:

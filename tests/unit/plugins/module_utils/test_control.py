@@ -13,7 +13,9 @@ import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils import control
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.supervisors.base import ServiceState
+from ansible_collections.venom.llm.plugins.module_utils.system_role import SystemRole
 from ansible_collections.venom.llm.plugins.module_utils.targets import auto_timeout
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import COMMIT, FakeHost, FakeSupervisor
 
@@ -220,3 +222,30 @@ def test_settings_that_lost_their_sense_do_not_keep_a_trial_from_being_stopped(h
     assert host.record()["trials"]["vllm"]["activation"]["model"] == "lab/a"
     host.write_settings(VENOM_VLLM_PORT="x")
     assert host.call(state="stopped")["changed"] and host.status()["pids"] == [] and not host.record()["trials"]
+
+
+def test_the_manifest_learns_what_the_server_does_with_system_messages(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def probe(post: t.Callable[[str, dict[str, t.Any]], t.Any], model: str) -> SystemRole:
+        asked.append(model)
+        assert post("/v1/chat/completions", {"model": model, "messages": []}).status == 200
+        return SystemRole("rejected", "/tokenize", "No")
+
+    monkeypatch.setattr(control.system_role, "probe", probe)
+    host.install("lab/a")
+    (entry,) = Manifest.load(str(host.root / "models")).models
+    known = {"supports_system_role": {"value": True, "source": "detected"}}
+    Manifest.load(str(host.root / "models")).merge(entry.replace(capabilities=known)).save()
+    assert host.activate("lab/a")["changed"]
+    (after,) = Manifest.load(str(host.root / "models")).models
+    assert after.capabilities["supports_system_role"] == {"value": False, "source": "probed"}
+    assert asked == ["a"] and "refuses system messages (No)" in host.warnings[-1]
+    # What was committed is not asked for again, and a manifest that cannot be written fails nothing.
+    assert not host.activate("lab/a")["changed"] and asked == ["a"]
+
+    def fail(*dummy: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(control.system_role, "settle", fail)
+    assert host.call(state="restarted")["changed"] and "is not recorded: [Errno 28]" in host.warnings[-1]

@@ -155,25 +155,25 @@ def recorded(root: Path) -> dict[str, t.Any]:
 
 def test_the_manifest_is_corrected_once(tmp_path: Path) -> None:
     entry = store(tmp_path, dict(capabilities(True), allowed_roles={"value": ["user", "system"], "source": "declared"}))
-    assert len(settle(str(tmp_path), entry.local_path, entry.revision, REJECTED)) == 1
+    assert len(settle(str(tmp_path), entry.name, entry.revision, REJECTED)) == 1
     known = recorded(tmp_path)
     assert known["supports_system_role"] == {"value": False, "source": "probed"}
     assert known["system_role_error"] == {"value": "No", "source": "probed"}
     # What an operator declared is not touched.
     assert known["allowed_roles"] == {"value": ["user", "system"], "source": "declared"}
-    assert settle(str(tmp_path), entry.local_path, entry.revision, REJECTED) == []
+    assert settle(str(tmp_path), entry.name, entry.revision, REJECTED) == []
 
 
 @pytest.mark.parametrize("found", [ACCEPTED, SystemRole(None, remark="no answer")])
 def test_a_manifest_that_is_right_is_not_written(tmp_path: Path, found: SystemRole) -> None:
     entry = store(tmp_path, capabilities(True))
     before = (tmp_path / "manifest.json").stat().st_mtime_ns
-    assert settle(str(tmp_path), entry.local_path, entry.revision, found) == []
+    assert settle(str(tmp_path), entry.name, entry.revision, found) == []
     assert (tmp_path / "manifest.json").stat().st_mtime_ns == before
 
 
 def test_other_models_are_left_alone(tmp_path: Path) -> None:
     entry = store(tmp_path, capabilities(True))
-    assert settle(str(tmp_path), entry.local_path, "b" * 40, REJECTED) == []
-    assert settle(str(tmp_path), "/elsewhere", entry.revision, REJECTED) == []
+    assert settle(str(tmp_path), entry.name, "b" * 40, REJECTED) == []
+    assert settle(str(tmp_path), "lab/other", entry.revision, REJECTED) == []
     assert recorded(tmp_path)["supports_system_role"]["value"] is True
