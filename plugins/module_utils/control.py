@@ -474,8 +474,9 @@ def inspect(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 def _inspect_one(site: Site, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     seen = site.observe()
     completion, error = None, None
-    # What an Ollama server lists besides its active model is not asked: that would load it.
-    asked = seen.active.alias if seen.active else seen.served[0].id if seen.served and not site.runtime.runs_without_model else None
+    # A server under a wrong name is asked under that one. What Ollama lists besides its active model is not asked: that would load it.
+    is_right = seen.expected is not None and not seen.mismatch(seen.expected)
+    asked = seen.expected.alias if seen.expected and is_right else seen.served[0].id if seen.served and not site.runtime.runs_without_model else None
     if params["probe"] and seen.served and asked is not None:
         try:
             completion = site.runtime.complete(asked, params["probe_timeout"])
