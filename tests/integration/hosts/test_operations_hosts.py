@@ -44,7 +44,7 @@ def lights(lab: Lab) -> t.Iterator[Lights]:
     found = light_vllm.on(lab, HOSTS)
     yield found
     for light in found.values():
-        light.sh("pkill -f 8001; rm -rf /etc/systemd/system/venom-monitoring.* /opt/venom/monitoring", check=False)
+        light.sh("systemctl stop stray venom-monitoring.timer; rm -rf /etc/systemd/system/venom-monitoring.* /opt/venom/monitoring", check=False)
         light.clean()
 
 
@@ -104,14 +104,14 @@ def test_hosts_made_wrong_by_hand_are_found_and_mended(lights: Lights, operator:
 def test_a_stopped_server_is_started_and_a_stray_one_is_named_and_left_alone(lights: Lights, operator: Operator) -> None:
     one, other = lights["lab1"], lights["lab3"]
     one.sh(f"systemctl stop {UNIT}")
-    other.sh(f"systemctl stop {UNIT}; setsid python3 -c \"{STRAY}\" >/dev/null 2>&1 </dev/null &")
+    other.sh(f"systemctl stop {UNIT}; systemd-run --unit=stray python3 -c \"{STRAY}\"")
     wait_for(lambda: ":8001" in other.sh("ss -Hltn 'sport = :8001'"), 20)
-    stray = other.sh("pgrep -f 8001,.*serve_forever || pgrep -f serve_forever").split()[0]
+    stray = other.sh("systemctl show -p MainPID --value stray").strip()
     run = operator.play("verify", *LIMIT, venom_verify_repair=True, expect=2, **DECLARED)
     assert one.served() == ["tiny-aurora"] and set(said(run)) == {"lab3"}
-    assert f"pid {stray}" in run.output and "stray_server" in run.output and "port_in_use" in run.output
+    assert f"pid {stray}, unit stray.service" in run.output and "stray_server" in run.output and "port_in_use" in run.output
     assert other.sh(f"cat /proc/{stray}/cmdline", check=False), "what this collection did not start lives on"
-    other.sh(f"kill {stray}")
+    other.sh("systemctl stop stray")
     assert operator.play("verify", *LIMIT, venom_verify_repair=True, **DECLARED).failures() == []
     assert other.served() == ["tiny-aurora"]
 
