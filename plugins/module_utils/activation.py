@@ -244,7 +244,9 @@ class Transaction:
         if live is not None:
             activation_names.check_model(served, self.runtime.spelling, wanted)
         try:
-            self.completion = self.runtime.complete(wanted.alias, self.limits.completion_timeout)
+            # A live server may have to load the model for it.
+            patience = self.limits.completion_timeout if live is None else max(self.limits.completion_timeout, self.limits.health_timeout)
+            self.completion = self.runtime.complete(wanted.alias, patience)
         except CompletionFailed as error:
             raise StepFailed(f"no completion: {error}") from error
         if live is not None and live.keeps_models and all(model.root != wanted.path for model in live.loaded()):
@@ -261,7 +263,10 @@ class Transaction:
         activation_trial.commit(self.server, target)
         said = ["recorded"]
         if target is not None and self.runtime.live() is not None:
-            said += activation_trial.drop_old_names(self.server, target.alias)
+            try:
+                said += activation_trial.drop_old_names(self.server, target.alias)
+            except VenomError as error:
+                said.append(f"names of earlier models stay until the next commit: {error.found}")
         for name, neighbour in sorted(self._neighbours.items()):
             if self._change.exclusive and neighbour.supervisor.disable():
                 said.append(f"{name} does not start at boot any more")
