@@ -195,7 +195,8 @@ class OllamaStage:
     def status(self) -> dict[str, t.Any]:
         """See ``Stage``."""
         status: dict[str, t.Any] = self.host.both(probe=True)[self.runtime]
-        return dict(status, alias=(status["alias"] or "").replace(PREFIX, ""), active_model=(status["active_model"] or "").replace(PREFIX, "") or None)
+        names = {key: (status[key] or "").replace(PREFIX, "") or None for key in ("alias", "active_model")}
+        return {**status, **names}
 
     def serving(self) -> str | None:
         """See ``Stage``. Asking for a model loads it, so what is in memory is looked at first."""

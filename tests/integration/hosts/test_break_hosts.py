@@ -240,6 +240,7 @@ def test_two_activations_at_once(hosts: dict[str, Host], runtime: str) -> None:
     assert last in (TARGET, other)
     check_agreement(runtime, seen, last)
     judge(case_of(f"{LABELS[runtime]}: two activations at once"), host, runtime, {}, dict(seen, serving=TARGET))
+    host.before[runtime] = last
     host.go_on(runtime)
 
 
