@@ -51,11 +51,11 @@ class Answer(t.NamedTuple):
     data: t.Any
 
 
-def ask(port: int, method: str, path: str, body: t.Any = None) -> Answer | None:
-    """One request to this host; None when nobody answers it."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+def ask(port: int, method: str, path: str, body: t.Any = None, timeout: float = 20.0) -> Answer | None:
+    """One request to this host; None when nobody answers it within ``timeout`` seconds."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        connection.request(method, path, None if body is None else json.dumps(body))
+        connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
         response = connection.getresponse()
         text = response.read()
         return Answer(response.status, json.loads(text) if text else None)
@@ -65,9 +65,10 @@ def ask(port: int, method: str, path: str, body: t.Any = None) -> Answer | None:
         connection.close()
 
 
-def says(port: int, model: str) -> str:
+def says(port: int, model: str, timeout: float = 20.0) -> str:
     """What a model answers to a client; empty when it does not."""
-    answer = ask(port, "POST", "/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": "Who are you?"}]})
+    body = {"model": model, "messages": [{"role": "user", "content": "Who are you?"}], "max_tokens": 16}
+    answer = ask(port, "POST", "/v1/chat/completions", body, timeout)
     return str(answer.data["choices"][0]["message"]["content"]) if answer is not None and answer.status == 200 else ""
 
 

@@ -202,7 +202,19 @@ _HOSTS = [
 ]  # fmt: skip
 
 
-BREAKS: tuple[Break, ...] = (*_VLLM, *_full("vllm"), *_cuts("vllm"), *_OLLAMA, *_full("ollama"), *_cuts("ollama"), *_HOSTS)
+_REAL = [
+    Break("real", "an unknown architecture", NONE, "start", "activation_failed", "exit status", NOTHING, {"model": "unknown_architecture"}, False),
+    Break("real", "a shard that the index names is missing", NONE, "start", "activation_failed", "exit status", NOTHING,
+          {"model": "missing_shard"}, False),
+    Break("real", "a safetensors file ends before its last tensor", NONE, "start", "activation_failed", "exit status", NOTHING,
+          {"model": "short_body"}, False),
+    Break("real", "the server is killed while it starts", MODEL, "start", "activation_failed", "the server ended", BEFORE, {}, True),
+    Break("real", "settings that serve other bytes under the name", MODEL, "prove", "activation_failed", "the server serves one from", NOTHING,
+          {}, False),
+]  # fmt: skip
+
+
+BREAKS: tuple[Break, ...] = (*_VLLM, *_full("vllm"), *_cuts("vllm"), *_OLLAMA, *_full("ollama"), *_cuts("ollama"), *_HOSTS, *_REAL)
 
 
 def of(section: str) -> list[t.Any]:

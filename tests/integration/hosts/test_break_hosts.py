@@ -14,6 +14,7 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from break_units import CONDITIONS, HERE, PYTHONPATH, UNIT
 from integration import breaks, failures_page
 from integration.break_stage import TARGET, whose
 from integration.breaks import BEFORE, LABELS, MODEL, NEW, NOTHING, POWER_CUTS, Break
@@ -24,30 +25,8 @@ from lab.settings import CHECKOUT
 
 pytestmark = pytest.mark.hosts
 
-COLLECTIONS = "/srv/collections"
-HERE = f"{COLLECTIONS}/ansible_collections/venom/llm"
 DRIVER = f"{HERE}/tests/integration/hosts/break_driver.py"
-PYTHONPATH = f"{COLLECTIONS}:{HERE}/tests"
 ALIAS = "chat"
-UNIT = """\
-[Unit]
-{conditions}
-StartLimitIntervalSec=3600
-StartLimitBurst=3
-[Service]
-Type=exec
-EnvironmentFile=/srv/venom/config/{runtime}.env
-EnvironmentFile=-/srv/venom/config/{runtime}.active.env
-EnvironmentFile=-/run/venom/{runtime}.trial.env
-{command}
-StandardOutput=append:/srv/venom/log/{runtime}.log
-StandardError=inherit
-Restart=on-failure
-RestartSec=0.5
-[Install]
-WantedBy=multi-user.target
-"""
-CONDITIONS = "ConditionPathExists=|/srv/venom/config/vllm.active.env\nConditionPathExists=|/run/venom/vllm.trial.env"
 
 
 class Host:
