@@ -8,7 +8,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,14 +18,16 @@ from pathlib import Path
 
 from integration.breaks import BEFORE, NEW, NOTHING
 from integration.failures_page import Outcome
-from runtime_support import SAMPLES, TwoRuntimes, digest_of
+from integration.runtime_support import SAMPLES, TwoRuntimes, digest_of
 
-from ansible_collections.venom.llm.plugins.module_utils import activation, files, processes
+from ansible_collections.venom.llm.plugins.module_utils import activation, activation_server, files, processes
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.supervisors.process import ProcessSupervisor
+from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeHost, wait_until
 
 TARGET = "target"
+#: Before the names of Ollama's models: no two models of a host share a name.
+PREFIX = "tiny-"
 #: Holds a TCP port as soon as it is free.
 _TAKER = """
 import socket, sys, time
@@ -50,11 +51,11 @@ class Answer(t.NamedTuple):
     data: t.Any
 
 
-def ask(port: int, method: str, path: str, body: t.Any = None) -> Answer | None:
-    """One request to this host; None when nobody answers it."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+def ask(port: int, method: str, path: str, body: t.Any = None, timeout: float = 20.0) -> Answer | None:
+    """One request to this host; None when nobody answers it within ``timeout`` seconds."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        connection.request(method, path, None if body is None else json.dumps(body))
+        connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
         response = connection.getresponse()
         text = response.read()
         return Answer(response.status, json.loads(text) if text else None)
@@ -64,9 +65,10 @@ def ask(port: int, method: str, path: str, body: t.Any = None) -> Answer | None:
         connection.close()
 
 
-def says(port: int, model: str) -> str:
+def says(port: int, model: str, timeout: float = 20.0) -> str:
     """What a model answers to a client; empty when it does not."""
-    answer = ask(port, "POST", "/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": "Who are you?"}]})
+    body = {"model": model, "messages": [{"role": "user", "content": "Who are you?"}], "max_tokens": 16}
+    answer = ask(port, "POST", "/v1/chat/completions", body, timeout)
     return str(answer.data["choices"][0]["message"]["content"]) if answer is not None and answer.status == 200 else ""
 
 
@@ -106,11 +108,17 @@ class VllmStage:
     runtime = "vllm"
     good = ("one", "two")
 
-    def __init__(self, root: Path) -> None:
-        self.host = FakeHost(root)
-        self.gauge = root / "in-flight"
-        self.entries = {name: self.host.install(f"lab/{name}") for name in (*self.good, TARGET)}
-        self.repair()
+    def __init__(self, host: FakeHost, fresh: bool = True) -> None:
+        self.host = host
+        self.gauge = host.root / "in-flight"
+        if fresh:
+            for name in (*self.good, TARGET):
+                host.install(f"lab/{name}")
+        manifest = Manifest.load(str(host.root / "models"))
+        found = {name: manifest.find(f"lab/{name}", None) for name in (*self.good, TARGET)}
+        self.entries = {name: entry for name, entry in found.items() if entry is not None}
+        if fresh:
+            self.repair()
 
     @property
     def port(self) -> int:
@@ -164,10 +172,11 @@ class OllamaStage:
     runtime = "ollama"
     good = ("one", "two")
 
-    def __init__(self, root: Path) -> None:
-        self.host = TwoRuntimes(root)
+    def __init__(self, host: TwoRuntimes, fresh: bool = True) -> None:
+        self.host = host
         self.samples = {"one": "tiny", "two": "mid", TARGET: "big"}
-        self._store()
+        if fresh:
+            self._store()
         self._listed: dict[str, str] | None = None
         self._hidden = False
 
@@ -178,16 +187,17 @@ class OllamaStage:
 
     def _store(self) -> None:
         for name, sample in self.samples.items():
-            self.host.store(sample, name)
+            self.host.store(sample, PREFIX + name)
 
     def activate(self, name: str, **options: t.Any) -> dict[str, t.Any]:
         """See ``Stage``."""
-        return self.host.ollama(model=name, **options)
+        return self.host.ollama(model=PREFIX + name, **options)
 
     def status(self) -> dict[str, t.Any]:
         """See ``Stage``."""
         status: dict[str, t.Any] = self.host.both(probe=True)[self.runtime]
-        return status
+        names = {key: (status[key] or "").replace(PREFIX, "") or None for key in ("alias", "active_model")}
+        return {**status, **names}
 
     def serving(self) -> str | None:
         """See ``Stage``. Asking for a model loads it, so what is in memory is looked at first."""
@@ -197,7 +207,7 @@ class OllamaStage:
         if len(found) != 1:
             return None if not found else f"several: {found}"
         name = names[found[0]]
-        return name if found[0][7:19] in says(self.port, name) else None
+        return name if found[0][7:19] in says(self.port, PREFIX + name) else None
 
     def prepare(self, do: t.Mapping[str, t.Any], before: str | None) -> None:
         """See ``Stage``."""
@@ -205,16 +215,16 @@ class OllamaStage:
             self.host.ollama("started")
         spoil, weights = do.get("spoil"), self.host.store_dir / "blobs" / f"sha256-{SAMPLES['big'].digest('model')}"
         if spoil == "delete":
-            ask(self.port, "DELETE", "/api/delete", {"model": TARGET})
+            ask(self.port, "DELETE", "/api/delete", {"model": PREFIX + TARGET})
         elif spoil == "move":
-            ask(self.port, "POST", "/api/copy", {"source": "two", "destination": TARGET})
+            ask(self.port, "POST", "/api/copy", {"source": f"{PREFIX}two", "destination": PREFIX + TARGET})
         elif spoil == "missing":
             weights.unlink()
         elif spoil == "cut":
             weights.write_bytes(weights.read_bytes()[:64])
         self._hidden = any(fault["kind"] == "ps_hides" for fault in do.get("fault", ()))
         for fault in do.get("fault", ()):
-            path = fault.get("path", "").replace("BEFORE", before or "")
+            path = fault.get("path", "").replace("BEFORE", PREFIX + (before or ""))
             assert ask(self.port, "POST", "/_lab/faults", {**fault, "path": path}) is not None
         if "port" not in do:
             self._listed = self.host.names()
@@ -224,15 +234,16 @@ class OllamaStage:
         answered = ask(self.port, "DELETE", "/_lab/faults") is not None
         if self._hidden:
             # What a server hides nobody can take out of its memory, before it tells the truth again.
-            ask(self.port, "POST", "/api/generate", {"model": TARGET, "keep_alive": 0})
+            ask(self.port, "POST", "/api/generate", {"model": PREFIX + TARGET, "keep_alive": 0})
         if answered and self._listed is not None:
-            given = set(self.host.names()) - {f"{name}:latest" for name in self.samples}
+            given = set(self.host.names()) - {f"{PREFIX}{name}:latest" for name in self.samples}
             assert not given, f"left behind: {given}"
         self._store()
 
     def committed(self) -> str | None:
         """See ``Stage``."""
-        return committed(self.host, self.runtime)
+        alias = committed(self.host, self.runtime)
+        return None if alias is None else alias.replace(PREFIX, "")
 
 
 def committed(host: FakeHost, runtime: str) -> str | None:
@@ -248,6 +259,12 @@ def pid_of(host: FakeHost, runtime: str) -> int | None:
     with contextlib.suppress(OSError, ValueError):
         return int(json.loads((host.root / "run" / f"venom-{runtime}.pid.json").read_text(encoding="ascii"))["pid"])
     return None
+
+
+def pid_of_unit(runtime: str) -> int:
+    """The server's process by systemd; 0 when it does not run."""
+    done = subprocess.run(["systemctl", "show", "-P", "MainPID", f"venom-{runtime}.service"], capture_output=True, text=True, check=True)
+    return int(done.stdout)
 
 
 def leftovers(host: FakeHost) -> list[int]:
@@ -362,33 +379,44 @@ def in_child(work: t.Callable[[], t.Any]) -> tuple[int, t.Any]:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), json.loads(text) if text else None
 
 
-def die_at(moment: str) -> None:
-    """From now on this process kills itself when an activation comes to a step, between stop and start, or at the end."""
-
-    def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    step, start, run = activation.Transaction._step, ProcessSupervisor.start, activation.Transaction.run
+def stop_at(moment: str, action: t.Callable[[], None]) -> None:
+    """From now on this process does something when an activation comes to a step, between stop and start, in the commit, or to its end."""
+    step, start, run, change = (
+        activation.Transaction._step, activation_server.Server.start, activation.Transaction.run, activation_server.Server.change_record,
+    )  # fmt: skip
+    names: list[str] = []
 
     def stepping(self: t.Any, name: str, *arguments: t.Any, **options: t.Any) -> None:
-        label = options.get("label", arguments[0] if arguments else "")
-        if label + name == moment:
-            die()
+        names.append(options.get("label", arguments[0] if arguments else "") + name)
+        if names[-1] == moment:
+            action()
         step(self, name, *arguments, **options)
 
-    def starting(self: t.Any) -> None:
+    def starting(self: t.Any, limits: t.Any) -> float:
         if moment == "between stop and start":
-            die()
-        start(self)
+            action()
+        return start(self, limits)
+
+    def changing(self: t.Any, wanted: t.Any) -> t.Any:
+        # The commit begins with the file that a boot reads; the record is next.
+        if moment == "the middle of the commit" and names[-1:] == ["commit"]:
+            action()
+        return change(self, wanted)
 
     def running(self: t.Any, steps: t.Sequence[str]) -> None:
         run(self, steps)
         if moment == "the end":
-            die()
+            action()
 
     activation.Transaction._step = stepping  # type: ignore[method-assign]
-    ProcessSupervisor.start = starting  # type: ignore[method-assign]
+    activation_server.Server.start = starting  # type: ignore[method-assign]
+    activation_server.Server.change_record = changing  # type: ignore[method-assign]
     activation.Transaction.run = running  # type: ignore[method-assign]
+
+
+def die() -> None:
+    """SIGKILL to this very process."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def outcome_of(stage: Stage, before: str | None, work: t.Callable[[], t.Any]) -> tuple[Outcome, dict[str, t.Any]]:
@@ -413,8 +441,3 @@ def whose(serving: str | None, before: str | None) -> str:
     if serving is None:
         return NOTHING
     return BEFORE if serving == before else NEW if serving == TARGET else serving
-
-
-def wipe_run_dir(host: FakeHost) -> None:
-    """What a boot does to the folder of running things."""
-    shutil.rmtree(host.root / "run", ignore_errors=True)

@@ -96,21 +96,21 @@ _VLLM = [
 ]  # fmt: skip
 
 _COMPLETION = {"kind": "answer", "path": "/v1/chat", "status": 500, "text": "an error was encountered while running the model", "times": 1}
-_LOAD = {"kind": "load", "path": "target", "times": 1}
+_LOAD = {"kind": "load", "path": "tiny-target", "times": 1}
 
 _OLLAMA = [
     *_refused("ollama", "the model is gone from the server", "not_installed", "it lists", spoil="delete"),
     *_refused("ollama", "the tag was moved to other bytes", "digest_mismatch", "the server has sha256:", spoil="move"),
     *_refused("ollama", "/api/tags says a wrong digest", "digest_mismatch", "the server has sha256:",
-              fault=[{"kind": "tags_digest", "model": "target:latest"}]),
+              fault=[{"kind": "tags_digest", "model": "tiny-target:latest"}]),
     *_failing("ollama", "the blob of the weights is missing", "start", "does not support generate", spoil="missing"),
     *_failing("ollama", "the blob of the weights is cut", "start", "unexpected EOF", spoil="cut"),
     *_failing("ollama", "loading answers 500", "start", "llama runner process has terminated", fault=[_LOAD]),
-    *_failing("ollama", "loading answers 404", "start", "not found", fault=[{**_LOAD, "status": 404, "text": "model 'target' not found"}]),
+    *_failing("ollama", "loading answers 404", "start", "not found", fault=[{**_LOAD, "status": 404, "text": "model 'tiny-target' not found"}]),
     *_failing("ollama", "loading hangs", "start", "within", fault=[{**_LOAD, "seconds": 30}], patience=0.5),
     *_failing("ollama", "a completion that fails", "prove", "answered 500", fault=[_COMPLETION]),
-    *_failing("ollama", "a completion without text", "prove", "without any text", fault=[{"kind": "mute", "model": "target:latest"}]),
-    *_failing("ollama", "/api/ps does not list what was loaded", "prove", "in memory", fault=[{"kind": "ps_hides", "model": "target:latest"}]),
+    *_failing("ollama", "a completion without text", "prove", "without any text", fault=[{"kind": "mute", "model": "tiny-target:latest"}]),
+    *_failing("ollama", "/api/ps does not list what was loaded", "prove", "in memory", fault=[{"kind": "ps_hides", "model": "tiny-target:latest"}]),
     *_failing("ollama", "an alias was given before the load fails", "start", "llama runner", alias="chat",
               fault=[{**_LOAD, "path": "chat"}]),
     *_failing("ollama", "an alias was given before the completion fails", "prove", "answered 500", alias="chat", fault=[_COMPLETION]),
@@ -141,10 +141,11 @@ def _full(section: str) -> list[Break]:
 _CUTS = {
     "vllm": (
         ("check", BEFORE), ("drain", BEFORE), ("switch", BEFORE), ("start", BEFORE), ("between stop and start", NOTHING), ("prove", NEW),
-        ("commit", NEW), ("the end", NEW),
+        ("commit", NEW), ("the middle of the commit", NEW), ("the end", NEW),
     ),
     "ollama": (
-        ("check", BEFORE), ("drain", BEFORE), ("switch", BEFORE), ("start", BEFORE), ("prove", NEW), ("commit", NEW), ("the end", NEW),
+        ("check", BEFORE), ("drain", BEFORE), ("switch", BEFORE), ("start", BEFORE), ("prove", NEW), ("commit", NEW),
+        ("the middle of the commit", NEW), ("the end", NEW),
     ),
 }  # fmt: skip
 #: What fails, so that there is a rollback to be killed in.
@@ -163,7 +164,57 @@ def _cuts(section: str) -> list[Break]:
     return found
 
 
-BREAKS: tuple[Break, ...] = (*_VLLM, *_full("vllm"), *_cuts("vllm"), *_OLLAMA, *_full("ollama"), *_cuts("ollama"))
+#: Steps at which the power goes, and what the host serves after the next boot.
+POWER_CUTS = {
+    "check": BEFORE, "drain": BEFORE, "switch": BEFORE, "start": BEFORE, "between stop and start": BEFORE, "prove": BEFORE, "commit": BEFORE,
+    "the middle of the commit": NEW, "the end": NEW,
+}  # fmt: skip
+LABELS = {"vllm": "vLLM", "ollama": "Ollama"}
+
+
+def power_cut(runtime: str, step: str) -> Break:
+    """The power of a host goes while an activation is at a step, and it boots again."""
+    at = step if step.startswith("between") else f"at {step}"
+    return Break("hosts", f"{LABELS[runtime]}: power cut {at}", MODEL, "cut", "", "", POWER_CUTS[step])
+
+
+def has_moment(runtime: str, step: str) -> bool:
+    """Ollama is not stopped for another model."""
+    return runtime == "vllm" or step != "between stop and start"
+
+
+_HOSTS = [
+    Break("hosts", "vLLM: weights that do not load", NONE, "start", "activation_failed", "exit status 1", NOTHING,
+          {"behave": {"die": 1, "says": [_HEADER]}}, False),
+    Break("hosts", "vLLM: weights that do not load", MODEL, "start", "activation_failed", "exit status 1", BEFORE,
+          {"behave": {"die": 1, "says": [_HEADER]}}, True),
+    Break("hosts", "vLLM: a unit has the port", NONE, "refused", "port_in_use", "unit taker.service", NOTHING),
+    Break("hosts", "Ollama: a unit has the port", NONE, "refused", "port_in_use", "unit taker.service", NOTHING),
+    Break("hosts", "vLLM: the disk with the configuration is full", MODEL, "switch", "activation_failed", "No space left", BEFORE, {}, True),
+    Break("hosts", "Ollama: the disk with the configuration is full", MODEL, "switch", "activation_failed", "No space left", BEFORE, {}, True),
+    Break("hosts", "vLLM: two activations at once", MODEL, "", "", "", NEW),
+    Break("hosts", "Ollama: two activations at once", MODEL, "", "", "", NEW),
+    Break("hosts", "vLLM: the server is killed while it serves", MODEL, "", "", "", BEFORE),
+    Break("hosts", "Ollama: the server is killed while it serves", MODEL, "", "", "", BEFORE),
+    Break("hosts", "vLLM: the host is rebooted", MODEL, "", "", "", BEFORE),
+    Break("hosts", "Ollama: the host is rebooted", MODEL, "", "", "", BEFORE),
+    *[power_cut(runtime, step) for step in POWER_CUTS for runtime in LABELS if has_moment(runtime, step)],
+]  # fmt: skip
+
+
+_REAL = [
+    Break("real", "an unknown architecture", NONE, "start", "activation_failed", "exit status", NOTHING, {"model": "unknown_architecture"}, False),
+    Break("real", "a shard that the index names is missing", NONE, "start", "activation_failed", "exit status", NOTHING,
+          {"model": "missing_shard"}, False),
+    Break("real", "a safetensors file ends before its last tensor", NONE, "start", "activation_failed", "exit status", NOTHING,
+          {"model": "short_body"}, False),
+    Break("real", "the server is killed while it starts", MODEL, "start", "activation_failed", "the server ended", BEFORE, {}, True),
+    Break("real", "settings that serve other bytes under the name", MODEL, "prove", "activation_failed", "the server serves one from", NOTHING,
+          {}, False),
+]  # fmt: skip
+
+
+BREAKS: tuple[Break, ...] = (*_VLLM, *_full("vllm"), *_cuts("vllm"), *_OLLAMA, *_full("ollama"), *_cuts("ollama"), *_HOSTS, *_REAL)
 
 
 def of(section: str) -> list[t.Any]:

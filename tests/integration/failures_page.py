@@ -31,7 +31,8 @@ _COLUMNS = ("what", "before", "step", "reason code", "cause in the result", "tel
 #: What differs from run to run, and what stands for it. In this order.
 _VOLATILE = (
     (r"\x1b\[[0-9;]*m", ""),
-    (r"(?:/[\w.@+~-]+)*/(?=[\w.@+~-]+)", ".../"),
+    # Folders of this run; paths of a server's interface are left as they are.
+    (r"(?<![\w.:/])(?:/(?!v1/|api/)[\w.@+~-]+|\.\.\.)(?:/[\w.@+~-]+)*/(?=[\w.@+~-])", ".../"),
     (r"sha256:[0-9a-f]{12,64}", "sha256:..."),
     (r"\b[0-9a-f]{12,64}\b", "..."),
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\w.,+:]*", "TIME"),

@@ -23,21 +23,27 @@ from integration.break_stage import (
     OllamaStage,
     Stage,
     VllmStage,
-    die_at,
+    die,
     fill_disk,
     in_child,
     killer,
     leftovers,
     outcome_of,
     port_taker,
+    stop_at,
     whose,
 )
 from integration.breaks import BEFORE, MODEL, NOTHING, Break
+from integration.runtime_support import TwoRuntimes
 
 from ansible_collections.venom.llm.plugins.module_utils import activation_server, files, observation, processes, status
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.vllm import VllmRuntime
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeHost
 
-STAGES: dict[str, t.Callable[[Path], Stage]] = {"vllm": VllmStage, "ollama": OllamaStage}
+STAGES: dict[str, t.Callable[[Path], Stage]] = {
+    "vllm": lambda folder: VllmStage(FakeHost(folder)),
+    "ollama": lambda folder: OllamaStage(TwoRuntimes(folder)),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +153,7 @@ def cut(case: Break, stage: Stage, before: str | None, options: dict[str, t.Any]
     """The process of the activation is killed at a moment."""
 
     def work() -> t.Any:
-        die_at(case.do["cut"])
+        stop_at(case.do["cut"], die)
         return stage.activate(TARGET, **options)
 
     code, result = in_child(work)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the venom.llm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on a host, with systemd and stand-in servers: does what it is told as JSON in its argument, one thing after the other, and prints what came of it."""
+"""Runs on a host with systemd and stand-in servers: does what its argument tells it as JSON, one thing after the other, and prints the results."""
 from __future__ import annotations
 
 import json
@@ -11,9 +11,10 @@ import time
 import typing as t
 from pathlib import Path
 
-from integration.break_stage import OllamaStage, Stage, VllmStage, pid_of_unit, stop_at
-from runtime_support import TwoRuntimes
+from integration.break_stage import OllamaStage, Stage, VllmStage, pid_of_unit, says, stop_at
+from integration.runtime_support import TwoRuntimes
 
+from ansible_collections.venom.llm.plugins.module_utils import envfile
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 
 ROOT = Path("/srv/venom")
@@ -38,8 +39,15 @@ class SystemdHost(TwoRuntimes):
         return super().params(**{"supervisor": "auto", "run_dir": "/run/venom", **options})
 
 
-def look(stage: Stage) -> dict[str, t.Any]:
-    """A runtime from outside and from inside: what serves, what is recorded, what the status says."""
+def look(stage: Stage, wait: float = 0.0) -> dict[str, t.Any]:
+    """A runtime from outside and from inside: what serves, what is recorded, what the status says. ``wait`` in seconds until something serves."""
+    deadline = time.monotonic() + wait
+    while stage.serving() is None and time.monotonic() < deadline:
+        # Ollama has nothing in memory until somebody asks for the name that the configuration tells clients.
+        alias = (envfile.read(str(ROOT / "config" / f"{stage.runtime}.active.env")) or {}).get("LLM_MODEL_NAME")
+        if stage.runtime == "ollama" and alias is not None:
+            says(stage.port, alias)
+        time.sleep(0.1)
     status = stage.status()
     said = {key: status[key] for key in ("status", "service", "active_model", "pid", "pids", "restarts", "error_message")}
     return {"serving": stage.serving(), "committed": stage.committed(), "unit_pid": pid_of_unit(stage.runtime), **said}
@@ -55,7 +63,7 @@ def do(stages: dict[str, Stage], what: str, runtime: str, **options: t.Any) -> t
     """One thing."""
     stage = stages[runtime]
     if what == "look":
-        return look(stage)
+        return look(stage, **options)
     if what == "prepare":
         return stage.prepare(options, options.pop("before", None))
     if what == "repair":

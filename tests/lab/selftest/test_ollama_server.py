@@ -528,6 +528,23 @@ class TestFaults:
             assert stage.server.request("POST", "/api/generate", {"model": "tiny"}).status == 500
             assert stage.server.request("POST", "/api/generate", {"model": "tiny"}).status == 200
 
+    def test_a_load_that_fails(self, stage: Stage) -> None:
+        stage.store("tiny")
+        stage.server.fault("load", times=1, path="tiny", status=404, text="gone")
+        reply = stage.server.request("POST", "/api/generate", {"model": "tiny"})
+        assert (reply.status, reply.json) == (404, {"error": "gone"})
+        assert stage.server.request("POST", "/api/generate", {"model": "tiny"}).status == 200
+
+    def test_a_model_that_says_nothing_and_one_that_is_hidden(self, stage: Stage) -> None:
+        stage.store("tiny")
+        stage.server.fault("mute", times=1)
+        asked = {"model": "tiny", "prompt": "Hello", "stream": False}
+        assert stage.server.request("POST", "/api/generate", asked).json["response"] == ""
+        assert stage.server.request("POST", "/api/generate", asked).json["response"] != ""
+        stage.server.fault("ps_hides", times=1, model="tiny:latest")
+        assert stage.server.request("GET", "/api/ps").json == {"models": []}
+        assert len(stage.server.request("GET", "/api/ps").json["models"]) == 1
+
     def test_an_endpoint_out_of_order(self, stage: Stage) -> None:
         stage.server.fault("answer", times=1, path="/api/tags", status=503, text="down")
         reply = stage.server.request("GET", "/api/tags")
