@@ -9,6 +9,7 @@ import time
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.venom.llm.plugins.module_utils import processes
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.observation import Observation, digest_of, observe, port_conflict
 from ansible_collections.venom.llm.plugins.module_utils.record import RuntimeRecord
@@ -109,19 +110,22 @@ class Server:
 
     def stop(self, limits: Limits) -> str:
         """Stop every process of the server and wait until the GPU memory it held is free."""
-        held = set(self.supervisor.pids())
+        # Read while they live: of a process that ended and whose memory the driver still has, nothing but the number is left.
+        held = processes.commands(self.supervisor.pids())
         self.supervisor.stop(limits.stop_timeout)
         self._note_start(None)
         try:
             wait_for(
-                lambda: "held" if held & (self.gpu_pids() or set()) else "free",
+                lambda: "held" if set(held) & (self.gpu_pids() or set()) else "free",
                 good=("free",),
                 waiting=("held",),
                 timeout=_GPU_RELEASE_TIMEOUT,
                 interval=POLL_SECONDS,
             )
         except WaitTimeout:
-            raise StepFailed(f"GPU memory of the stopped processes is not free after {_GPU_RELEASE_TIMEOUT:g} s") from None
+            holding = self.gpu_pids() or set()
+            who = processes.describe({pid: command for pid, command in held.items() if pid in holding})
+            raise StepFailed(f"GPU memory of the stopped server is not free after {_GPU_RELEASE_TIMEOUT:g} s: held by {who}") from None
         return f"stopped {len(held)} processes" if held else "nothing ran"
 
     def start(self, limits: Limits) -> float:

@@ -41,6 +41,7 @@ from ansible_collections.venom.llm.plugins.module_utils.record import Activation
 from ansible_collections.venom.llm.plugins.module_utils.rivals import Rival, describe
 from ansible_collections.venom.llm.plugins.module_utils.runtime_site import RUNTIMES, Site, make_site
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Completion, CompletionFailed
+from ansible_collections.venom.llm.plugins.module_utils.supervisors.autostarts import find_autostarts
 from ansible_collections.venom.llm.plugins.module_utils.targets import auto_timeout, refuse_served_elsewhere
 
 #: Seconds for each question about system messages: the prompt of a few words, or one token.
@@ -413,4 +414,5 @@ def _inspect_one(site: Site, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         report,
         previous_model=previous.model if previous else None,
         drift=drift.describe(seen, report, site.runtime, site.supervisor, site.models_dir),
+        autostarts=[found.describe() for found in find_autostarts(site.runtime.command_mark, site.supervisor.unit)],
     )

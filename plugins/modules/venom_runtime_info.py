@@ -158,6 +158,10 @@ status:
     completion:
       description: The answer to O(probe).
       type: dict
+    autostarts:
+      description: Whatever else would start a server of this kind at boot (units, sockets, timers, init scripts, crontabs), each as one phrase.
+      type: list
+      elements: str
     previous_model:
       description: The model that was active before the present one, which a rollback goes back to. Null when there was none.
       type: str

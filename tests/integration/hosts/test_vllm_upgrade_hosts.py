@@ -15,13 +15,9 @@ import pytest
 import yaml
 from operators import ROOT, Operator
 
-from ansible_collections.venom.llm.plugins.modules import venom_runtime
 from lab.hosts import Lab
 
-pytestmark = [
-    pytest.mark.hosts,
-    pytest.mark.skipif("  version:" not in venom_runtime.DOCUMENTATION, reason="the activation of this release does not change versions"),
-]
+pytestmark = pytest.mark.hosts
 
 HOST = "lab2"
 FOLDER = "/opt/venom/vllm"

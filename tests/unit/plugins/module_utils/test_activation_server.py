@@ -116,7 +116,7 @@ def test_gpu_memory_that_is_not_given_back_is_a_failure(server: Server, monkeypa
     assert replace(server, gpu_pids=lambda: {1}).stop(LIMITS) == "stopped 1 processes"
     with pytest.raises(StepFailed) as caught:
         replace(server, gpu_pids=lambda: {4711}).stop(LIMITS)
-    assert "GPU memory" in str(caught.value)
+    assert "GPU memory" in str(caught.value) and "held by pid 4711" in str(caught.value)
 
 
 def test_a_death_while_it_starts_is_seen_at_once_with_its_exit_status(server: Server) -> None:

@@ -19,6 +19,7 @@ from ansible_collections.venom.llm.plugins.module_utils.processes import Listene
 from ansible_collections.venom.llm.plugins.module_utils.record import Activation, Trial
 from ansible_collections.venom.llm.plugins.module_utils.runtime_site import make_site
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, Health, ServedModel
+from ansible_collections.venom.llm.plugins.module_utils.supervisors.autostarts import Autostart
 from ansible_collections.venom.llm.plugins.module_utils.supervisors.base import ServiceState
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeHost, wait_until
 
@@ -203,3 +204,15 @@ def test_a_stray_server_is_named_with_its_pid(fake: FakeHost) -> None:
 def test_a_lost_record_is_told(fake: FakeHost) -> None:
     (fake.root / "config" / "runtime.json").unlink()
     assert found_on(fake) == ["record_missing"]
+
+
+def test_what_else_starts_such_a_server_at_boot_is_told(fake: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def find(mark: str, own_unit: str) -> list[Autostart]:
+        asked.append((mark, own_unit))
+        return [Autostart("serve.timer", "/etc/systemd/system/timers.target.wants/serve.timer", "vllm serve")]
+
+    monkeypatch.setattr(control, "find_autostarts", find)
+    assert seen(fake)["autostarts"] == ["serve.timer (/etc/systemd/system/timers.target.wants/serve.timer): vllm serve"]
+    assert asked == [("vllm", make_site(fake.params()).supervisor.unit)]
