@@ -93,8 +93,8 @@ class Place:
         return self.sh(f"systemctl is-active {name}", check=False), self.sh(f"systemctl is-enabled {name}", check=False)
 
     def tree(self, *folders: str) -> dict[str, str]:
-        """Every path below the folders: kind, owner, mode, size, time."""
-        found = self.lab.run(self.host, ["find", *folders, "-xdev", "-printf", "%p\\t%y %u %m %s %T@\\n"]).stdout.splitlines()
+        """Every path below the folders: kind, number of the owner, mode, size, time."""
+        found = self.lab.run(self.host, ["find", *folders, "-xdev", "-printf", "%p\\t%y %U %m %s %T@\\n"]).stdout.splitlines()
         lines = (line.partition("\t")[::2] for line in found)
         return {path: facts for path, facts in lines if not _NOISE.match(path) and path not in ("/", "/root", "/etc", "/usr", "/var")}
 
@@ -192,7 +192,8 @@ def test_it_serves_hardened(place: Place) -> None:
     assert place.sh(f"find {STORE} -type f ! -perm 600 -o -type d ! -perm 700 -o ! -user venom") == "", "a file that the server cannot read"
     # As root among the mounts of the server, which may do more than the server itself.
     inside = f"nsenter --target {pid} --mount"
-    for folder in ("/etc", "/opt/venom/ollama/current/bin", "/var/lib/venom/models", "/var/log/venom", "/etc/venom", "/usr/bin", "/srv"):
+    closed = ("/etc", "/opt/venom/ollama/current/bin", "/var/lib/venom/models", "/var/log/venom", "/etc/venom", "/usr/bin", "/run", "/run/lock")
+    for folder in closed:
         assert "Read-only" in place.sh(f"{inside} touch {folder}/written 2>&1", check=False), folder
     place.sh(f"{inside} touch {STORE}/written /var/lib/venom/ollama/written && rm {STORE}/written /var/lib/venom/ollama/written")
     place.sh("touch /etc/venom/credentials/token")

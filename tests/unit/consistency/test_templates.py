@@ -168,7 +168,7 @@ def ollama_variables(**overrides: t.Any) -> dict[str, str]:
 def test_both_units_are_hardened_alike() -> None:
     own = (
         "Description", "User", "Group", "WorkingDirectory", "EnvironmentFile", "ConditionPathExists", "ExecStart", "StandardOutput", "Timeout",
-        "ReadWritePaths", "DeviceAllow",
+        "ReadWritePaths", "DeviceAllow", "TemporaryFileSystem", "ReadOnlyPaths",
     )  # fmt: skip
     one, other = ([line for line in lines if not line.startswith(own)] for lines in (unit_lines(), ollama_lines()))
     assert one == other and len(one) > 40
@@ -184,6 +184,8 @@ def test_both_units_are_hardened_alike() -> None:
         "User=venom",
         "Group=venom",
         "TimeoutStopSec=60",
+        "ReadOnlyPaths=/run",
+        "TemporaryFileSystem=/dev/shm:mode=1777,size=50%,nosuid,nodev",
     ],
 )
 def test_unit_of_ollama_has(setting: str) -> None:
