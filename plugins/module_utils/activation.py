@@ -46,13 +46,14 @@ class Change:
     """What a transaction is about: ``target`` None is whatever the server is configured to serve, or nothing in particular.
 
     ``version`` is the one that the runtime's program link shall lead to, empty for no change. ``enable``: come back at boot.
-    ``restart``: also where nothing differs. ``failure_code`` is the reason of the error.
+    ``restart``: also where nothing differs. ``exclusive``: the others do not start at boot any more. ``failure_code`` is the reason of the error.
     """
 
     target: Activation | None = None
     version: str = ""
     enable: bool = True
     restart: bool = False
+    exclusive: bool = False
     failure_code: str = "activation_failed"
 
 
@@ -242,7 +243,9 @@ class Transaction:
         if live is not None:
             activation_names.check_model(served, self.runtime.spelling, wanted)
         try:
-            self.completion = self.runtime.complete(wanted.alias, self.limits.completion_timeout)
+            # A live server may have to load the model for it.
+            patience = self.limits.completion_timeout if live is None else max(self.limits.completion_timeout, self.limits.health_timeout)
+            self.completion = self.runtime.complete(wanted.alias, patience)
         except CompletionFailed as error:
             raise StepFailed(f"no completion: {error}") from error
         if live is not None and live.keeps_models and all(model.root != wanted.path for model in live.loaded()):
@@ -255,14 +258,16 @@ class Transaction:
         """Make it the model that a reboot and a rollback come back to."""
         if self.target is None and not activation_trial.present(self.server):
             raise StepFailed("there is no model to commit")
-        trial = activation_trial.present(self.server)
         target = None if self.target is None else replace(self.target, activated_at=self._now())
         activation_trial.commit(self.server, target)
         said = ["recorded"]
         if target is not None and self.runtime.live() is not None:
-            said += activation_trial.drop_old_names(self.server, target.alias)
-        for name in trial.stopped if trial is not None else ():
-            if name in self._neighbours and self._neighbours[name].supervisor.disable():
+            try:
+                said += activation_trial.drop_old_names(self.server, target.alias)
+            except VenomError as error:
+                said.append(f"names of earlier models stay until the next commit: {error.found}")
+        for name, neighbour in sorted(self._neighbours.items()):
+            if self._change.exclusive and neighbour.supervisor.disable():
                 said.append(f"{name} does not start at boot any more")
         if self._change.enable and self.supervisor.enable():
             said.append("enabled at boot")
@@ -288,9 +293,10 @@ class Transaction:
 
     def _revert_names(self) -> list[str]:
         """Names on trial are taken back where the server answers; else the next start does it."""
-        if self.runtime.live() is None or self.runtime.health().state != "ready":
-            return []
-        return activation_trial.revert_names(self.server)
+        with contextlib.suppress(VenomError):
+            if self.runtime.live() is not None and self.runtime.health().state == "ready":
+                return activation_trial.revert_names(self.server)
+        return []
 
     def _return_place(self, trial: Trial) -> list[str]:
         """Start the runtimes again that had made room for the trial."""
@@ -343,7 +349,8 @@ class Transaction:
             self._step("switch", label="rollback ", does="revert")
         if self._can_return(trial):
             self.target = good
-            self._step("start", label="rollback ")
+            if step != "switch" or self.runtime.live() is not None or self.server.must_restart():
+                self._step("start", label="rollback ")
             self._step("prove", label="rollback ")
             outcome = f"{good.alias} serves again" if good is not None else "no model was active before; the server answers again"
         elif self._was_up and self.runtime.runs_without_model and self.runtime.health().state == "ready":
@@ -353,7 +360,10 @@ class Transaction:
             outcome = "no other model was good before, so the server is stopped"
         if trial is not None and trial.stopped:
             self._step("exclusive", label="rollback ", does="return")
-        activation_trial.close(self.server)
+        try:
+            activation_trial.close(self.server)
+        except OSError as error:
+            outcome = f"{outcome}; the record still has the change on trial ({error.strerror}), which the next run settles"
         return outcome, good is not None and self.target is good
 
     def _can_return(self, trial: Trial | None) -> bool:

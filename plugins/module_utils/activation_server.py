@@ -4,6 +4,7 @@
 """One server under its supervisor, as the steps of an activation handle it: drain, stop, start, wait until it answers."""
 from __future__ import annotations
 
+import contextlib
 import time
 import typing as t
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ class Server:
         """Stop every process of the server and wait until the GPU memory it held is free."""
         held = set(self.supervisor.pids())
         self.supervisor.stop(limits.stop_timeout)
-        self.change_record(lambda record: record.with_started(self.runtime.name, None))
+        self._note_start(None)
         try:
             wait_for(
                 lambda: "held" if held & (self.gpu_pids() or set()) else "free",
@@ -130,10 +131,14 @@ class Server:
             raise port_conflict(foreign, self.runtime)
         begun = time.monotonic()
         self.supervisor.start()
-        digest = digest_of(self.runtime, self.supervisor, self.runtime.active())
-        self.change_record(lambda record: record.with_started(self.runtime.name, digest))
+        self._note_start(digest_of(self.runtime, self.supervisor, self.runtime.active()))
         self.wait_ready(limits)
         return time.monotonic() - begun
+
+    def _note_start(self, digest: str | None) -> None:
+        # On a full disk a server must still stop and start; the worst that a stale note does is one more restart.
+        with contextlib.suppress(OSError):
+            self.change_record(lambda record: record.with_started(self.runtime.name, digest))
 
     def wait_ready(self, limits: Limits) -> None:
         """Wait until the server answers. Raises ``StepFailed`` as soon as its process has ended."""

@@ -8,12 +8,14 @@ boot reads. ``runtime.json`` says what the trial is, before any of it is done.
 """
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 
 from ansible_collections.venom.llm.plugins.module_utils import envfile, files
 from ansible_collections.venom.llm.plugins.module_utils.activation_names import drop_kept, merge, take_back
 from ansible_collections.venom.llm.plugins.module_utils.activation_server import Server
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.observation import committed_of
 from ansible_collections.venom.llm.plugins.module_utils.program_link import ProgramLink
 from ansible_collections.venom.llm.plugins.module_utils.record import Activation, NameChange, RuntimeRecord, Trial
@@ -63,7 +65,9 @@ def revert(server: Server) -> None:
     """Take version and model back; what is configured then is what was committed. Raises ``OSError``."""
     trial = present(server)
     if trial is not None and trial.version:
-        link_of(server.runtime).point(trial.version_before)
+        # Without settings there is no link to speak of, and nothing that could run.
+        with contextlib.suppress(VenomError):
+            link_of(server.runtime).point(trial.version_before)
     files.remove_if_there(server.runtime.trial_path)
 
 

@@ -5,21 +5,32 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import time
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from ansible_collections.venom.llm.plugins.module_utils import activation, activation_names, activation_trial, drift, files, gpus, host, status
+from ansible_collections.venom.llm.plugins.module_utils import activation, activation_trial, drift, files, gpus, host, status
 from ansible_collections.venom.llm.plugins.module_utils.activation_server import Limits
+from ansible_collections.venom.llm.plugins.module_utils.control_checks import (
+    Request,
+    beside_reasons,
+    check_command,
+    find_wanted,
+    leftovers,
+    neighbours_in_the_way,
+    refuse_names,
+    refuse_start,
+    restart_reasons,
+    version_reasons,
+)
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import utc_now
-from ansible_collections.venom.llm.plugins.module_utils.observation import Observation, digest_of, port_conflict
-from ansible_collections.venom.llm.plugins.module_utils.record import Activation, Trial
-from ansible_collections.venom.llm.plugins.module_utils.rivals import Rival, describe, find_rivals, rival_conflict
+from ansible_collections.venom.llm.plugins.module_utils.observation import Observation, port_conflict
+from ansible_collections.venom.llm.plugins.module_utils.record import Activation
+from ansible_collections.venom.llm.plugins.module_utils.rivals import Rival, describe
 from ansible_collections.venom.llm.plugins.module_utils.runtime_site import RUNTIMES, Site, make_site
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, Completion, CompletionFailed
-from ansible_collections.venom.llm.plugins.module_utils.targets import auto_timeout, find_target, refuse_served_elsewhere
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Completion, CompletionFailed
+from ansible_collections.venom.llm.plugins.module_utils.targets import auto_timeout, refuse_served_elsewhere
 
 
 @dataclass(frozen=True)
@@ -39,28 +50,12 @@ class Plan:
     after: t.Mapping[str, t.Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the operator asked for."""
-
-    state: str
-    model: str | None = None
-    revision: str | None = None
-    alias: str | None = None
-    enabled: bool | None = None
-    health_timeout: float | None = None
-    check_mode: bool = False
-    previous: bool = False
-    version: str | None = None
-    exclusive: bool = False
-    adopt: bool = False
-
-
 # Plans: one function for each state.
 
 
 def plan_active(site: Site, request: Request, seen: Observation) -> Plan:
     """Serve the model. Raises ``not_installed``, ``alias_taken``, ``port_in_use`` and the like; nothing is touched."""
+    warnings: list[str] = []
     try:
         target, size = find_wanted(site, request)
         refuse_served_elsewhere(target, site.runtime.name, site.record())
@@ -71,8 +66,8 @@ def plan_active(site: Site, request: Request, seen: Observation) -> Plan:
         # On a fresh host in check mode, earlier tasks of the same play would have installed what is missing.
         if not request.check_mode or error.reason_code != "not_installed":
             raise
-        warning = f"{error.found}; a real run fails here unless an earlier task of the play installs it"
-        return _plan(site, seen, True, (), (error.found,), None, request, (warning,))
+        warnings.append(f"{error.found}; a real run fails here unless an earlier task of the play installs it")
+        return _plan(site, seen, True, (), (error.found,), None, request, tuple(warnings))
     left, seen = leftovers(site, request, seen, target)
     restart = restart_reasons(seen, wanted, request.health_timeout or auto_timeout(size)) + version_reasons(site, request)
     beside = beside_reasons(site, request)
@@ -90,7 +85,7 @@ def plan_active(site: Site, request: Request, seen: Observation) -> Plan:
     else:
         core = ("prove",) if seen.served is None or left or rivals else ()
     reasons = (*left, *_said(rivals, site), *restart, *beside, *commit)
-    return _plan(site, seen, bool(reasons), _before(left, rivals, core), reasons, target, request, (), size)
+    return _plan(site, seen, bool(reasons), _before(left, rivals, core), reasons, target, request, tuple(warnings), size)
 
 
 def plan_started(site: Site, request: Request, seen: Observation) -> Plan:
@@ -188,7 +183,7 @@ def _plan(
         before["version"] = activation_trial.link_of(site.runtime).version()
         after["version"] = request.version
     if "exclusive" in steps:
-        before["beside"], after["beside"] = [other.runtime.name for other in _beside(site)], []
+        before["beside"], after["beside"] = [said.partition(" ")[0] for said in neighbours_in_the_way(site)], []
     return Plan(changed, steps, reasons, target, size, warnings, before, after if changed else before)
 
 
@@ -204,125 +199,17 @@ def _said(rivals: t.Sequence[Rival], site: Site) -> list[str]:
     return [describe(rivals, site.runtime)] if rivals else []
 
 
-def find_wanted(site: Site, request: Request) -> tuple[Activation, int]:
-    """The model that is asked for by name or as the previous one, and its bytes. Raises like ``find_target``, and ``not_configured``."""
-    if not request.previous:
-        return find_target(site.models_dir, site.runtime.name, request.model or "", request.revision, request.alias)
-    earlier = site.record().previous(site.runtime.name)
-    if earlier is None:
-        raise VenomError(
-            "not_configured",
-            wanted=f"the model that {site.runtime.name} served before the present one",
-            found="the history of activations has no other model",
-            todo="activate a model by its name",
-        )
-    return find_target(site.models_dir, site.runtime.name, earlier.model, earlier.revision, request.alias or earlier.alias)
-
-
-def leftovers(site: Site, request: Request, seen: Observation, target: Activation | None) -> tuple[list[str], Observation]:
-    """What a run before this one left half done, unless this one goes on with it; and the observation as it is without that."""
-    trial = seen.trial
-    if trial is None:
-        return [], seen
-    same = target is None and trial.activation is None or target is not None and target.is_same_model(trial.activation)
-    if request.state != "stopped" and same and trial.version == (request.version or "") and not trial.stopped:
-        return [], seen
-    if trial == Trial(names=trial.names, begun_at=trial.begun_at) and seen.served is None:
-        # Only names are left, and nobody is there to give them up; the next start does it.
-        return [], replace(seen, trial=None)
-    calm = copy.copy(site.runtime)
-    calm.trial_path = ""
-    active = calm.active()
-    moved = bool(trial.version) and activation_trial.link_of(site.runtime).version() != trial.version_before
-    digest = None if moved else digest_of(calm, site.supervisor, active)
-    what = trial.activation.model if trial.activation is not None else f"version {trial.version}" if trial.version else "a change"
-    return [f"the activation of {what} was cut off"], replace(seen, active=active, digest=digest, trial=None)
-
-
-def version_reasons(site: Site, request: Request) -> list[str]:
-    """Why the program link has to lead elsewhere; empty when it leads there, or when no version is asked for."""
-    if not request.version:
-        return []
-    present = activation_trial.link_of(site.runtime).version()
-    return [] if present == request.version else [f"version {present or 'none'} runs instead of {request.version}"]
-
-
-def _beside(site: Site) -> list[Site]:
-    return [other for other in site.neighbours if other.server.is_alive()]
-
-
-def beside_reasons(site: Site, request: Request) -> list[str]:
-    """The other runtimes that have to make room."""
-    return [f"{other.runtime.name} runs beside it" for other in _beside(site)] if request.exclusive else []
-
-
 def _refuse_unready(site: Site, request: Request, seen: Observation) -> tuple[Plan | None, list[Rival]]:
     """No plan when the runtime can be started; one with a warning for a fresh host in check mode; else the refusal."""
     try:
         rivals = refuse_start(site, request, seen)
-        _check_command(site, request, seen)
+        check_command(site, request, seen)
     except VenomError as error:
         if not request.check_mode or error.reason_code != "not_installed":
             raise
         changed = request.state != "probed"
         return _plan(site, seen, changed, (), (error.found,), None, request, (f"{error.found}; a real run fails here",)), []
     return None, rivals
-
-
-def _check_command(site: Site, request: Request, seen: Observation) -> None:
-    """There is something to run. Raises ``not_configured`` without a model, ``not_installed`` without the program."""
-    runtime = site.runtime
-    if seen.trial is None:
-        # The file of a trial that will be taken back names no model for good.
-        runtime = copy.copy(runtime)
-        runtime.trial_path = ""
-    try:
-        runtime.command()
-    except VenomError as error:
-        if error.reason_code != "not_installed" or not request.version:
-            raise
-
-
-def refuse_start(site: Site, request: Request, seen: Observation) -> list[Rival]:
-    """Raise for a runtime that cannot be started here: no settings, no unit, no such version, or somebody else in its place.
-
-    With ``adopt`` those others are returned instead.
-    """
-    site.runtime.settings()
-    if not seen.service.installed:
-        raise activation.unit_missing(site.supervisor, site.runtime.name)
-    if request.version:
-        activation_trial.link_of(site.runtime).check(request.version)
-    rivals = find_rivals(seen, site.runtime, site.supervisor)
-    if rivals and not request.adopt:
-        raise rival_conflict(rivals[0], site.runtime)
-    return rivals
-
-
-def refuse_names(site: Site, wanted: Active, seen: Observation) -> None:
-    """Ask a running server that changes models by itself. Raises ``not_installed``, ``digest_mismatch``, ``alias_taken``."""
-    if seen.served is None or site.runtime.live() is None:
-        return
-    activation_names.check_model(seen.served, site.runtime.spelling, wanted)
-    own = [change.name for change in site.record().names.get(site.runtime.name, ())]
-    activation_names.plan_name(seen.served, site.runtime.spelling, wanted, own)
-
-
-def restart_reasons(seen: Observation, wanted: Active, health_timeout: float) -> list[str]:
-    """Why the server has to be started anew to serve the wanted model; empty when what runs is right or still loading it."""
-    if seen.active != wanted:
-        return [f"configured is {seen.active.alias} from {seen.active.path}" if seen.active else "no model is configured"]
-    if not seen.is_up:
-        return [f"the server is {seen.service.active}"]
-    reasons: list[str] = []
-    if seen.service.needs_reload or seen.started_with != seen.digest:
-        reasons.append("its settings are not those it was started with")
-    if seen.served is not None:
-        mismatch = seen.mismatch(wanted)
-        reasons += [mismatch] if mismatch else []
-    elif seen.health.state == "broken" or (seen.service.uptime_seconds or 0.0) > health_timeout:
-        reasons.append(f"it does not answer: {seen.health.detail}")
-    return reasons
 
 
 # Running a plan.
@@ -394,6 +281,7 @@ def apply(site: Site, request: Request, plan: Plan, params: t.Mapping[str, t.Any
             version=request.version or "",
             enable=request.state == "active" and request.enabled is not False,
             restart=request.state == "restarted",
+            exclusive=request.exclusive,
             failure_code={"active": "activation_failed", "stopped": "stop_failed"}.get(request.state, "start_failed"),
         ),
         Limits(

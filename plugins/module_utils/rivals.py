@@ -21,6 +21,8 @@ from ansible_collections.venom.llm.plugins.module_utils.supervisors.systemd impo
 from ansible_collections.venom.llm.plugins.module_utils.waiting import WaitTimeout, wait_for
 
 _KILL_TIMEOUT = 15.0
+#: What a unit runs when it is a server and no exporter, front end or updater: the commands, the snap, and the images of both.
+_SERVES = re.compile(r"\bollama\s+(?:serve|start)\b|\bollama\.listener\b|\bollama/ollama\b|\bvllm\s+serve\b|\bapi_server\b|\bvllm/vllm-openai\b")
 #: What a unit says of its port: OLLAMA_HOST=address:port, or an argument --port.
 _PORT = re.compile(r"(?:OLLAMA_HOST=[^\s;]*?:|--port[= ])(\d+)\b")
 
@@ -103,9 +105,12 @@ def _enabled_units(runtime: Runtime, supervisor: Supervisor, run: Run) -> list[s
     return [name for name in names if runtime.command_mark in name.lower() and name not in own and not name.startswith("venom-")]
 
 
-def _port_of(unit: str, runtime: Runtime, run: Run) -> int:
+def _port_of(unit: str, runtime: Runtime, run: Run) -> int | None:
+    """The port that the unit's server will take, or None for a unit that is no such server."""
     done = run(["systemctl", "show", "--no-pager", "--property=Environment,ExecStart", unit])
-    said = _PORT.search(done.stdout) if done.returncode == 0 else None
+    if done.returncode != 0 or not _SERVES.search(done.stdout):
+        return None
+    said = _PORT.search(done.stdout)
     return int(said.group(1)) if said else runtime.default_port
 
 

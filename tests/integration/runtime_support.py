@@ -177,7 +177,7 @@ def _between_the_writes_of_a_commit() -> None:
     commit = activation.STEPS["commit"]
 
     def dying(transaction: activation.Transaction) -> str:
-        RuntimeRecord.change = _die  # type: ignore[assignment, method-assign]
+        RuntimeRecord.change = _die  # type: ignore[method-assign]
         return commit(transaction)
 
     activation.STEPS["commit"] = dying

@@ -251,3 +251,12 @@ def test_a_foreign_server_is_named_and_ended_only_when_adopted(host: TwoRuntimes
     finally:
         other.kill()
         other.wait()
+
+
+def test_a_name_that_cannot_be_taken_away_does_not_spoil_the_commit(host: TwoRuntimes) -> None:
+    host.ollama(model="tiny:1b", alias="one")
+    host.fault(kind="delete_500", times=1)
+    done = host.ollama(model="mid", alias="two")
+    assert "stay until the next commit" in done["steps"][-1]["outcome"] and "one:latest" in host.names()
+    host.ollama(model="mid", alias="three")
+    assert sorted(host.names()) == ["mid:latest", "three:latest", "tiny:1b"]

@@ -18,26 +18,27 @@ COLLECTIONS = "/srv/collections"
 UNIT = """\
 [Unit]
 ConditionPathExists=|/srv/venom/config/vllm.active.env
-ConditionPathExists=|/srv/venom/run/vllm.trial.env
+ConditionPathExists=|/run/venom/vllm.trial.env
 StartLimitIntervalSec=3600
 StartLimitBurst=3
 [Service]
 Type=exec
 EnvironmentFile=/srv/venom/config/vllm.env
 EnvironmentFile=-/srv/venom/config/vllm.active.env
-EnvironmentFile=-/srv/venom/run/vllm.trial.env
+EnvironmentFile=-/run/venom/vllm.trial.env
 {exec_start}
 StandardOutput=append:/srv/venom/log/vllm.log
 StandardError=inherit
 Restart=on-failure
-RestartSec=1
+RestartSec=60
 [Install]
 WantedBy=multi-user.target
 """
 #: Runs on the host: what it is told on standard input, as calls of the stand-in host; prints the results.
 DRIVER = """
-import json, sys
+import json, os, sys
 from pathlib import Path
+from ansible_collections.venom.llm.plugins.module_utils import activation
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeHost
 host = FakeHost.__new__(FakeHost)
@@ -50,8 +51,14 @@ for options in json.loads(sys.argv[1]):
         elif options == {}:
             FakeHost(host.root)
             host.write_settings()
+        elif "kill" in options:
+            step = options.pop("kill")
+            if os.fork() == 0:
+                activation.STEPS[step] = lambda transaction: os.kill(os.getpid(), 9)
+                host.call(supervisor="auto", run_dir="/run/venom", **options)
+            os.wait()
         else:
-            results.append(host.call(supervisor="auto", **options))
+            results.append(host.call(supervisor="auto", run_dir="/run/venom", **options))
     except VenomError as error:
         results.append(error.to_result())
 print(json.dumps(results))
@@ -106,8 +113,29 @@ def host(lab: Lab, request: pytest.FixtureRequest) -> Remote:
     return remote
 
 
+def _others(lab: Lab, host: Remote) -> None:
+    """A unit of somebody else: refused while it only waits for a boot, and while it runs; ended when it is adopted."""
+    unit = (
+        "[Service]\nExecStart=/srv/venom/venv/bin/python -m vllm.entrypoints.openai.api_server --model /tmp --served-model-name x"
+        " --host 127.0.0.1 --port 8001\n"
+        "[Install]\nWantedBy=multi-user.target\n"
+    )
+    lab.run(host.name, ["sh", "-c", "cat > /etc/systemd/system/their-vllm.service; systemctl daemon-reload"], stdin=unit)
+    host.shell("systemctl enable their-vllm.service")
+    (waiting,) = host.call({"state": "active", "model": "lab/a"})
+    assert waiting["reason_code"] == "duplicate_server" and waiting["unit"] == "their-vllm.service", waiting
+    host.call({"state": "stopped"})
+    host.shell("systemctl start their-vllm.service; until systemctl is-active their-vllm.service && ss -tln | grep -q :8001; do sleep 0.1; done")
+    (running,) = host.call({"state": "started"})
+    assert running["reason_code"] == "duplicate_server" and running["listener"]["unit"] == "their-vllm.service", running
+    adopted, again = host.call(*[{"state": "active", "model": "lab/a", "adopt": True}] * 2)
+    assert adopted["changed"] and adopted["status"]["status"] == "online" and not again["changed"], adopted
+    assert host.shell("systemctl is-enabled their-vllm.service || true; systemctl is-active their-vllm.service || true") == "disabled\ninactive"
+
+
 MODELS: dict[str, dict[str, t.Any]] = {
     "a": {},
+    "b": {},
     "stubborn": {"children": 2, "ignore_term": True},
     "dies": {"die": 3},
     "mute": {"text": ""},
@@ -133,7 +161,7 @@ def test_the_whole_life_of_a_unit(lab: Lab, host: Remote) -> None:
         assert failed["reason_code"] == "activation_failed" and failed["step"] == step and failed["rolled_back"], failed
         assert host.call({"state": "probed"})[0]["status"]["active_model"] == "lab/a"
 
-    # systemd would start it again by itself in a second; the activation does not wait for that.
+    # systemd would start it again by itself in a minute; the activation does not wait for that.
     host.shell(f"kill -9 {host.main_pid()}")
     assert host.activate("lab/a")["status"]["status"] == "online"
 
@@ -148,10 +176,16 @@ def test_the_whole_life_of_a_unit(lab: Lab, host: Remote) -> None:
     for restarted in host.call(*[{"state": "restarted"}] * 4):
         assert restarted["status"]["status"] == "online", restarted
 
+    # The power goes while another model serves on trial: the committed one boots, and the next run only tidies up.
+    host.call({"state": "active", "model": "lab/b", "kill": "prove"})
+    assert "serves b from" in host.call({"state": "probed"})[0]["cause"]
     lab.power_cut(host.name)
     lab.boot(host.name)
-    booted = host.activate("lab/a")
-    assert not booted["changed"] and booted["status"]["status"] == "online", booted
+    assert host.call({"state": "probed"})[0]["status"]["served_models"] == ["a"]
+    booted, again = host.call({"state": "active", "model": "lab/a"}, {"state": "active", "model": "lab/a"})
+    assert booted["plan"]["steps"][0] == "settle" and booted["status"]["status"] == "online", booted
+    assert not again["changed"] and again["status"]["pid"] == booted["status"]["pid"] == host.main_pid()
 
+    _others(lab, host)
     stopped, twice = host.call({"state": "stopped", "enabled": False}, {"state": "stopped", "enabled": False})
     assert stopped["changed"] and not twice["changed"] and not twice["status"]["enabled"] and twice["status"]["pids"] == []

@@ -4,6 +4,7 @@
 """The transaction against real processes: every step fails once, and every time the host is left as promised."""
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils import activation_server, control, files
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.record import RuntimeRecord
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeHost, is_alive, wait_until
 
 STEPS = ["check", "drain", "switch", "start", "prove", "commit"]
@@ -286,3 +288,96 @@ def test_a_server_that_still_loads_after_a_boot_is_waited_for_not_restarted(host
     result = host.activate("lab/a")
     assert not result["changed"] and [step["name"] for step in result["steps"]] == ["prove"]
     assert result["status"]["pid"] == loading and result["status"]["status"] == "online"
+
+
+def test_the_previous_model_comes_back_from_the_history_and_needs_one(host: FakeHost) -> None:
+    host.install("lab/a", alias="one")
+    host.install("lab/b")
+    host.activate("lab/a")
+    assert refused(lambda: host.call(state="active", previous=True)).reason_code == "not_configured"
+    host.activate("lab/b", alias="two")
+    planned = host.call(state="active", previous=True, check_mode=True)
+    back = host.call(state="active", previous=True)
+    assert (planned["changed"], planned["diff"]) == (back["changed"], back["diff"]) and back["status"]["served_models"] == ["one"]
+    assert host.call(state="active", previous=True)["status"]["served_models"] == ["two"]
+    assert refused(lambda: host.call(state="active", previous=True, model="lab/a")).reason_code == "invalid_option"
+
+
+def versions(host: FakeHost) -> Path:
+    """The interpreter of the stand-in as versions 1 and 2 behind a link, and a version 3 that dies."""
+    (host.root / "vllm").mkdir()
+    for version in ("1", "2"):
+        (host.root / "vllm" / version).symlink_to(host.root / "venv")
+    (host.root / "venv3" / "bin").mkdir(parents=True)
+    broken = host.root / "venv3" / "bin" / "python"
+    broken.write_text("#!/bin/sh\necho ImportError >&2; exit 8\n")
+    broken.chmod(0o755)
+    (host.root / "vllm" / "3").symlink_to(host.root / "venv3")
+    host.write_settings(VENOM_VLLM_PYTHON=str(host.root / "vllm" / "current" / "bin" / "python"))
+    return host.root / "vllm" / "current"
+
+
+def test_a_version_is_set_switched_and_taken_back(host: FakeHost) -> None:
+    link = versions(host)
+    host.install("lab/a")
+    host.install("lab/b")
+    first = host.activate("lab/a", version="1")
+    assert link.readlink() == Path("1") and first["diff"]["before"]["version"] == "" and not host.activate("lab/a", version="1")["changed"]
+    error = refused(lambda: host.activate("lab/b", version="3"))
+    assert error.details["exit_status"] == 8 and error.details["rolled_back"] is True and "ImportError" in error.details["log_tail"]
+    assert link.readlink() == Path("1") and host.status()["served_models"] == ["a"] and not host.record()["trials"]
+    error = refused(lambda: host.call(state="restarted", version="3"))
+    assert error.reason_code == "start_failed" and error.details["rolled_back"] is True and link.readlink() == Path("1")
+    assert host.call(state="restarted", version="2")["status"]["status"] == "online" and link.readlink() == Path("2")
+    assert refused(lambda: host.activate("lab/a", version="9")).reason_code == "not_installed"
+    host.write_settings()
+    assert refused(lambda: host.activate("lab/a", version="1")).reason_code == "invalid_option"
+
+
+def test_on_a_disk_that_fills_up_at_any_write_what_serves_is_what_a_boot_finds(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.install("lab/old")
+    host.install("lab/new")
+    left = [10**6]
+    write = files.write_atomic
+
+    def full(path: str, *arguments: t.Any, **options: t.Any) -> None:
+        if path.startswith(str(host.root / "config")):
+            if left[0] == 0:
+                raise OSError(errno.ENOSPC, "No space left on device", path)
+            left[0] -= 1
+        write(path, *arguments, **options)
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    outcomes = []
+    for allowed in range(20):
+        left[0] = 10**6
+        host.activate("lab/old")
+        left[0] = allowed
+        try:
+            host.activate("lab/new")
+        except VenomError as error:
+            outcomes.append("new" if "boot comes back to" in error.found else "old")
+            assert "No space left on device" in error.details["cause"]
+            assert error.details["rolled_back"] is (outcomes[-1] == "old"), error
+        else:
+            break
+        status = host.status()
+        assert status["status"] == "online" and status["served_models"] == [outcomes[-1]] == [status["alias"]], (allowed, status)
+        assert f"LLM_MODEL_NAME={outcomes[-1]}\n" in host.active_path.read_text()
+    # Both sides of the commit were met, in this order.
+    assert outcomes == sorted(outcomes, reverse=True) and set(outcomes) == {"old", "new"}
+
+
+def test_two_runtimes_that_change_the_record_at_once_lose_nothing(tmp_path: Path) -> None:
+    path = str(tmp_path / "runtime.json")
+
+    def note(name: str) -> None:
+        for number in range(50):
+            RuntimeRecord.change(path, lambda record: record.with_started(name, str(number)))  # noqa: B023
+
+    threads = [threading.Thread(target=note, args=[name]) for name in ("vllm", "ollama")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert RuntimeRecord.load(path).started_with == {"vllm": "49", "ollama": "49"}

@@ -196,3 +196,27 @@ def test_the_environment_file_gets_the_group_of_the_settings(host: FakeHost) -> 
     host.activate("lab/a")
     status = host.active_path.stat()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (0, 65534, 0o640)
+
+
+def test_a_neighbour_that_only_starts_at_boot_has_to_make_room_too(host: FakeHost) -> None:
+    host.install("lab/a")
+    host.activate("lab/a")
+    site = control.make_site(host.params())
+    neighbour = dataclasses.replace(control.make_site(host.params(name="ollama")), supervisor=FakeSupervisor(ServiceState("stopped", enabled=True)))
+    site = dataclasses.replace(site, neighbours=(neighbour,))
+    request = control.Request("active", model="lab/a", exclusive=True)
+    plan = control.plan_active(site, request, site.observe())
+    assert plan.steps == ("check", "switch", "exclusive", "prove", "commit") and plan.before["beside"] == ["ollama"]
+    control.apply(site, request, plan, host.params())
+    assert t.cast(FakeSupervisor, neighbour.supervisor).calls == ["disable"]
+    assert not control.plan_active(site, request, site.observe()).changed
+
+
+def test_settings_that_lost_their_sense_do_not_keep_a_trial_from_being_stopped(host: FakeHost) -> None:
+    entry = host.install("lab/a")
+    with pytest.raises(VenomError):
+        host.behave(entry, text="")
+        host.activate("lab/a", rollback=False)
+    assert host.record()["trials"]["vllm"]["activation"]["model"] == "lab/a"
+    host.write_settings(VENOM_VLLM_PORT="x")
+    assert host.call(state="stopped")["changed"] and host.status()["pids"] == [] and not host.record()["trials"]

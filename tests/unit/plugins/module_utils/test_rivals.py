@@ -22,8 +22,10 @@ from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes
 
 #: As systemctl of Debian 13 prints them (systemd 257).
 UNITS = "cron.service enabled enabled\nollama.service enabled enabled\nvenom-ollama.service enabled enabled\nollama-b.service enabled enabled\n"
+UNITS += "ollama-exporter.service enabled enabled\n"
 SHOWN = {
     "ollama.service": "Environment=PATH=/usr/bin\nExecStart={ path=/usr/local/bin/ollama ; argv[]=/usr/local/bin/ollama serve ; ignore_errors=no }\n",
+    "ollama-exporter.service": "Environment=\nExecStart={ path=/usr/bin/ollama-exporter ; argv[]=/usr/bin/ollama-exporter --listen :9000 }\n",
     "ollama-b.service": "Environment=OLLAMA_HOST=127.0.0.1:11999 A=b\nExecStart={ path=/usr/local/bin/ollama ; argv[]=ollama serve }\n",
 }
 STOPPED = Observation(True, None, ServiceState("stopped"))
@@ -69,6 +71,19 @@ def test_a_unit_on_another_port_is_nobodys_rival(runtime: OllamaRuntime) -> None
     assert find(runtime, STOPPED, Systemctl()) == []
     Path(runtime.settings_path).write_text("OLLAMA_HOST=127.0.0.1:11999\nVENOM_OLLAMA_BINARY=/opt/venom/ollama/current/bin/ollama\n")
     assert [rival.unit for rival in find(runtime, STOPPED, Systemctl())] == ["ollama-b.service"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "/usr/bin/snap run ollama.listener",
+        "/usr/bin/podman run --rm -p 11434:11434 docker.io/ollama/ollama:0.16.2",
+        "/usr/bin/env ollama  serve",
+    ],
+)
+def test_servers_in_other_clothes(runtime: OllamaRuntime, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setitem(SHOWN, "ollama.service", f"Environment=\nExecStart={{ path=/x ; argv[]={command} ; ignore_errors=no }}\n")
+    assert [rival.unit for rival in find(runtime, STOPPED, Systemctl())] == ["ollama.service"]
 
 
 def test_a_listener_is_named_once_with_its_unit(runtime: OllamaRuntime) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils import envfile, http_probe
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.runtimes import ollama, ollama_http
+from ansible_collections.venom.llm.plugins.module_utils.runtimes import base, ollama, ollama_http
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, CompletionFailed, ServedModel
 
 A, B = "a" * 64, "b" * 64
@@ -125,7 +125,8 @@ def test_served_and_loaded(runtime: ollama.OllamaRuntime, answers: dict[str, t.A
     assert runtime.served() == (ServedModel("phi3:mini", f"sha256:{A}"), ServedModel("chat", f"sha256:{A}"))
     live = runtime.live()
     assert live.loaded() == (ServedModel("phi3:mini", f"sha256:{B}"),) and live.listed() == runtime.served()
-    assert runtime.in_flight() is None and runtime.spelling("Chat") == "chat:latest"
+    asks: base.Runtime = runtime
+    assert asks.in_flight() is None and runtime.spelling("Chat") == "chat:latest"
     answers["/api/tags"] = (500, {"error": "no"})
     with pytest.raises(http_probe.ProbeFailed):
         runtime.served()
@@ -140,6 +141,7 @@ def test_whether_a_model_stays_in_memory(runtime: ollama.OllamaRuntime, keep_ali
 def test_a_completion(runtime: ollama.OllamaRuntime, answers: dict[str, t.Any]) -> None:
     answers["/v1/chat/completions"] = {"choices": [{"message": {"content": "Hi"}}]}
     assert runtime.complete("chat", 5.0).text == "Hi"
+    wrong: t.Any
     for wrong in ((404, {"error": {"message": "model 'chat' not found"}}), {"choices": []}, http_probe.ProbeFailed("broken", "gone")):
         answers["/v1/chat/completions"] = wrong
         with pytest.raises(CompletionFailed):

@@ -1,0 +1,60 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which runtime the role activation means by a model that a survey asks for."""
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.venom.llm.tests.unit.consistency import templating
+
+ROLE = Path(__file__).resolve().parents[3] / "roles" / "activation"
+DECLARED = [
+    {"name": "google/gemma-2b-it", "alias": "gemma"},
+    {"name": "phi3:mini", "alias": "chat"},
+    {"name": "team/tiny", "provider": "ollama", "alias": "team"},
+    {"name": "gpt2", "provider": "huggingface"},
+]
+
+
+def wanted(runtimes: list[str] = ["ollama", "vllm"], **asked: str) -> t.Any:  # noqa: B006
+    variables = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))
+    given = {"venom_models": DECLARED, "_venom_runtimes": runtimes, "venom_active": {"vllm": "google/gemma-2b-it", "ollama": "phi3:mini"}}
+    return templating.render(variables["_venom_activation_wanted"], {**templating.trusted(variables), **given, **asked})
+
+
+def test_without_a_question_everything_that_is_declared() -> None:
+    assert wanted() == {"vllm": "google/gemma-2b-it", "ollama": "phi3:mini"}
+    assert wanted(venom_model_name="", venom_model_alias="") == wanted()
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime"),
+    [
+        ("google/gemma-2b-it", "vllm"),
+        ("other/model", "vllm"),
+        ("gpt2", "vllm"),
+        ("phi3:mini", "ollama"),
+        ("llama3", "ollama"),
+        ("hf.co/a/b:Q4", "ollama"),
+        ("team/tiny", "ollama"),
+        ("gemma", "vllm"),
+    ],
+)
+def test_a_model_by_name(name: str, runtime: str) -> None:
+    assert wanted(venom_model_name=name) == {runtime: name}
+
+
+@pytest.mark.parametrize(("alias", "runtime"), [("gemma", "vllm"), ("chat", "ollama"), ("team", "ollama"), ("unheard-of", "vllm")])
+def test_a_model_by_its_alias(alias: str, runtime: str) -> None:
+    assert wanted(venom_model_alias=alias) == {runtime: alias}
+
+
+def test_what_the_profile_and_the_provider_say() -> None:
+    assert wanted(["ollama"], venom_model_alias="unheard-of") == {"ollama": "unheard-of"}
+    assert wanted(venom_model_name="a/b", venom_model_provider="ollama") == {"ollama": "a/b"}
+    assert wanted(venom_model_name="llama3", venom_model_provider="huggingface") == {"vllm": "llama3"}

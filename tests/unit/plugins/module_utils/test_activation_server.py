@@ -1,0 +1,126 @@
+# Copyright (c) 2026, the venom.llm authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One server under its supervisor: what draining and stopping mean for a server that changes models while it runs."""
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.venom.llm.plugins.module_utils.activation_server import Limits, Server, StepFailed
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.record import RuntimeRecord
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Health, ServedModel
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama import OllamaRuntime
+from ansible_collections.venom.llm.plugins.module_utils.supervisors.base import ServiceState
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeSupervisor
+
+LIMITS = Limits(health_timeout=5.0, drain_timeout=0.1)
+RUNNING = ServiceState("running", pid=1)
+
+
+@dataclass
+class Memory:
+    """What a server has in memory; a busy model does not leave."""
+
+    models: list[ServedModel]
+    busy: tuple[str, ...] = ()
+    asked: list[str] = field(default_factory=list)
+    keeps_models: bool = True
+
+    def listed(self) -> tuple[ServedModel, ...]:
+        return tuple(self.models)
+
+    loaded = listed
+
+    def load(self, name: str, timeout: float) -> None:
+        raise AssertionError(name)
+
+    def unload(self, paths: t.Collection[str], timeout: float) -> None:
+        self.asked += paths
+        self.models = [model for model in self.models if model.root not in paths or model.root in self.busy]
+        if any(model.root in paths for model in self.models):
+            raise VenomError("model_active", wanted="gone", found="it is still in memory", todo="wait")
+
+    def copy(self, source: str, name: str) -> None:
+        raise AssertionError(source)
+
+    def remove(self, name: str) -> None:
+        raise AssertionError(name)
+
+
+class Answering(OllamaRuntime):
+    """Ollama without a server."""
+
+    memory = Memory([])
+
+    def health(self, timeout: float = 5.0) -> Health:
+        return Health("ready", 0.01)
+
+    def live(self) -> Memory:  # type: ignore[override]
+        return self.memory
+
+
+@pytest.fixture()
+def server(tmp_path: Path) -> Server:
+    program = tmp_path / "ollama"
+    program.touch(0o755)
+    runtime = Answering(str(tmp_path), str(tmp_path / "run"))
+    runtime.memory = Memory([ServedModel("phi", "sha256:a"), ServedModel("other", "sha256:b")])
+    Path(runtime.settings_path).write_text(f"OLLAMA_HOST=127.0.0.1:1\nVENOM_OLLAMA_BINARY={program}\n")
+    return Server(runtime, FakeSupervisor(RUNNING), str(tmp_path / "runtime.json"))
+
+
+def memory(server: Server) -> Memory:
+    return t.cast(Memory, server.runtime.live())
+
+
+def test_a_server_that_runs_on_is_not_drained_and_one_that_stops_is_emptied(server: Server) -> None:
+    assert "counts no requests" in server.drain(LIMITS, will_stop=False) and memory(server).asked == []
+    assert server.drain(LIMITS, will_stop=True) == "unloaded phi, other" and memory(server).models == []
+    assert server.drain(LIMITS, will_stop=True) == "no model is loaded"
+    assert replace(server, supervisor=FakeSupervisor(ServiceState("stopped"))).drain(LIMITS, will_stop=True) == "nothing serves"
+
+
+def test_a_busy_model_goes_by_the_policy(server: Server) -> None:
+    memory(server).busy = ("sha256:a",)
+    assert server.unload(["sha256:a"], LIMITS) == "it is still in memory, went on"
+    with pytest.raises(StepFailed):
+        server.unload(["sha256:a"], replace(LIMITS, drain_policy="fail"))
+    assert server.unload(["sha256:none"], LIMITS) == ""
+
+
+def test_it_restarts_only_for_what_it_was_started_with(server: Server) -> None:
+    assert server.must_restart()
+    digest = server.runtime.digest("unit")
+    RuntimeRecord().with_started("ollama", digest).save(server.record_path)
+    assert not server.must_restart()
+    # Another model is nothing that it was started with.
+    Path(server.runtime.active_path).write_text("LLM_MODEL_NAME=a\nVENOM_OLLAMA_MODEL=a\nVENOM_OLLAMA_DIGEST=" + "c" * 64 + "\n")
+    assert not server.must_restart()
+    for service in (ServiceState("stopped"), replace(RUNNING, needs_reload=True), ServiceState("starting")):
+        assert replace(server, supervisor=FakeSupervisor(service)).must_restart()
+    supervisor = FakeSupervisor(RUNNING)
+    supervisor.print = "a drop-in"
+    assert replace(server, supervisor=supervisor).must_restart()
+
+
+def test_gpu_memory_that_is_not_given_back_is_a_failure(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ansible_collections.venom.llm.plugins.module_utils import activation_server
+
+    monkeypatch.setattr(activation_server, "_GPU_RELEASE_TIMEOUT", 0.1)
+    monkeypatch.setattr(FakeSupervisor, "pids", lambda self: [4711])
+    assert replace(server, gpu_pids=lambda: {1}).stop(LIMITS) == "stopped 1 processes"
+    with pytest.raises(StepFailed) as caught:
+        replace(server, gpu_pids=lambda: {4711}).stop(LIMITS)
+    assert "GPU memory" in str(caught.value)
+
+
+def test_a_death_while_it_starts_is_seen_at_once_with_its_exit_status(server: Server) -> None:
+    supervisor = FakeSupervisor(ServiceState("starting"), ServiceState("starting"), ServiceState("failed", exit_status=-9, detail="result signal"))
+    with pytest.raises(StepFailed) as caught:
+        replace(server, supervisor=supervisor).wait_ready(replace(LIMITS, health_timeout=3600.0))
+    assert "signal 9" in str(caught.value)
