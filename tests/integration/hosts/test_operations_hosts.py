@@ -157,7 +157,7 @@ def test_diagnosis_of_a_good_and_of_a_half_broken_host(lights: Lights, operator:
 def test_stop_leaves_nothing_and_the_table_says_so(lights: Lights, operator: Operator) -> None:
     operator.play("stop", *LIMIT, **DECLARED)
     for light in lights.values():
-        assert light.pid() == 0 and light.sh("ss -Hltn 'sport = :8001'") == "" and light.sh("pgrep -f stand_in_vllm", check=False) == ""
+        assert light.pid() == 0 and light.sh("ss -Hltn 'sport = :8001'") == "" and light.sh("pgrep -f '[s]tand_in_vllm'", check=False) == ""
         assert figures(light)['venom_runtime_up{runtime="vllm"}'] == 0
     assert operator.play("stop", *LIMIT, **DECLARED).changed() == []
     table = operator.play("status", *LIMIT, **DECLARED).output
