@@ -23,7 +23,8 @@ from ansible_collections.venom.llm.plugins.module_utils.rivals import Rival, fin
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, Completion, CompletionFailed, LiveModels
 from ansible_collections.venom.llm.plugins.module_utils.supervisors import base
 
-_LOG_LINES = 40
+#: vLLM tells the cause in its engine's process, and then ends with a hundred lines of the other one.
+_LOG_LINES = 120
 #: Steps after which something has to be put right.
 _TOUCHING = frozenset(("switch", "exclusive", "start", "stop"))
 
