@@ -23,7 +23,8 @@ from ansible_collections.venom.llm.plugins.module_utils.rivals import Rival, fin
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, Completion, CompletionFailed, LiveModels
 from ansible_collections.venom.llm.plugins.module_utils.supervisors import base
 
-_LOG_LINES = 40
+#: vLLM tells the cause in its engine's process, and then ends with a hundred lines of the other one.
+_LOG_LINES = 120
 #: Steps after which something has to be put right.
 _TOUCHING = frozenset(("switch", "exclusive", "start", "stop"))
 
@@ -209,19 +210,30 @@ class Transaction:
         if active is None:
             unloaded = self.server.unload(old, self.limits)
             return [*said, unloaded] if unloaded else said
-        listed, spelling = live.listed(), self.runtime.spelling
-        activation_names.check_model(listed, spelling, active)
-        record = self.server.record()
-        own = [change.name for change in record.names.get(self.runtime.name, ())]
-        change = activation_names.plan_name(listed, spelling, active, own)
-        if change is not None:
-            activation_trial.add_name(self.server, change)
-            activation_names.give(live, change, active.model)
-            said.append(f"{active.model} is also {active.alias}")
+        activation_names.check_model(live.listed(), self.runtime.spelling, active)
+        waits = self._waits_for_commit(live, active)
+        said += [] if waits else self._give_name(live, active)
         unloaded = self.server.unload(old - {active.path}, self.limits)
         said += [unloaded] if unloaded else []
-        live.load(active.alias, self.limits.health_timeout)
+        live.load(active.model if waits else active.alias, self.limits.health_timeout)
         return [*said, f"loaded {active.model}"]
+
+    def _waits_for_commit(self, live: LiveModels, active: Active) -> bool:
+        """Whether the alias is the committed model's: until the commit, clients and a boot are to find that one by it."""
+        good, spelling = self._committed, self.runtime.spelling
+        if good is None or good.path == active.path:
+            return False
+        return any(spelling(model.id) == spelling(active.alias) and model.root == good.path for model in live.listed())
+
+    def _give_name(self, live: LiveModels, active: Active) -> list[str]:
+        """The alias is a name of the model from now on; what was done."""
+        own = [change.name for change in self.server.record().names.get(self.runtime.name, ())]
+        change = activation_names.plan_name(live.listed(), self.runtime.spelling, active, own)
+        if change is None:
+            return []
+        activation_trial.add_name(self.server, change)
+        activation_names.give(live, change, active.model)
+        return [f"{active.model} is also {active.alias}"]
 
     def prove(self) -> str:
         """The port answers, is ours, names the model with its bytes, and the model gives text."""
@@ -237,10 +249,12 @@ class Transaction:
         wanted = self._wanted()
         if wanted is None:
             return "the server answers; no model is active"
+        live = self.runtime.live()
+        if live is not None and self._waits_for_commit(live, wanted):
+            wanted = replace(wanted, alias=wanted.model)
         mismatch = name_mismatch(wanted, served, self.runtime.spelling)
         if mismatch:
             raise StepFailed(mismatch)
-        live = self.runtime.live()
         if live is not None:
             activation_names.check_model(served, self.runtime.spelling, wanted)
         try:
@@ -260,8 +274,15 @@ class Transaction:
         if self.target is None and not activation_trial.present(self.server):
             raise StepFailed("there is no model to commit")
         target = None if self.target is None else replace(self.target, activated_at=self._now())
+        live = self.runtime.live()
+        named: list[str] = []
+        if live is not None and target is not None and self._waits_for_commit(live, self._active(target)):
+            named = self._give_name(live, self._active(target))
+            mismatch = name_mismatch(self._active(target), live.listed(), self.runtime.spelling)
+            if mismatch:
+                raise StepFailed(mismatch)
         activation_trial.commit(self.server, target)
-        said = ["recorded"]
+        said = ["recorded", *named]
         if target is not None and self.runtime.live() is not None:
             try:
                 said += activation_trial.drop_old_names(self.server, target.alias)

@@ -20,7 +20,7 @@ from integration.breaks import BEFORE, NEW, NOTHING
 from integration.failures_page import Outcome
 from integration.runtime_support import SAMPLES, TwoRuntimes, digest_of
 
-from ansible_collections.venom.llm.plugins.module_utils import activation, activation_server, files, processes
+from ansible_collections.venom.llm.plugins.module_utils import activation, activation_server, activation_trial, files, processes
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeHost, wait_until
@@ -38,7 +38,8 @@ while True:
     try:
         holder.bind(("127.0.0.1", int(sys.argv[1])))
         holder.listen()
-        time.sleep(600)
+        while True:
+            holder.accept()[0].close()
     except OSError:
         time.sleep(0.001)
 """
@@ -381,14 +382,11 @@ def in_child(work: t.Callable[[], t.Any]) -> tuple[int, t.Any]:
 
 def stop_at(moment: str, action: t.Callable[[], None]) -> None:
     """From now on this process does something when an activation comes to a step, between stop and start, in the commit, or to its end."""
-    step, start, run, change = (
-        activation.Transaction._step, activation_server.Server.start, activation.Transaction.run, activation_server.Server.change_record,
-    )  # fmt: skip
-    names: list[str] = []
+    step, start, run = activation.Transaction._step, activation_server.Server.start, activation.Transaction.run
+    write = activation_trial.write_environment
 
     def stepping(self: t.Any, name: str, *arguments: t.Any, **options: t.Any) -> None:
-        names.append(options.get("label", arguments[0] if arguments else "") + name)
-        if names[-1] == moment:
+        if options.get("label", arguments[0] if arguments else "") + name == moment:
             action()
         step(self, name, *arguments, **options)
 
@@ -397,11 +395,11 @@ def stop_at(moment: str, action: t.Callable[[], None]) -> None:
             action()
         return start(self, limits)
 
-    def changing(self: t.Any, wanted: t.Any) -> t.Any:
-        # The commit begins with the file that a boot reads; the record is next.
-        if moment == "the middle of the commit" and names[-1:] == ["commit"]:
+    def writing(runtime: t.Any, path: str, active: t.Any) -> None:
+        write(runtime, path, active)
+        # The commit begins with the file that a boot reads.
+        if moment == "the middle of the commit" and path == runtime.active_path:
             action()
-        return change(self, wanted)
 
     def running(self: t.Any, steps: t.Sequence[str]) -> None:
         run(self, steps)
@@ -410,7 +408,7 @@ def stop_at(moment: str, action: t.Callable[[], None]) -> None:
 
     activation.Transaction._step = stepping  # type: ignore[method-assign]
     activation_server.Server.start = starting  # type: ignore[method-assign]
-    activation_server.Server.change_record = changing  # type: ignore[method-assign]
+    activation_trial.write_environment = writing
     activation.Transaction.run = running  # type: ignore[method-assign]
 
 
