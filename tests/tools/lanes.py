@@ -26,9 +26,9 @@ LANES = 3
 #: A part that hangs must not take the pipeline's whole time with it. Seconds.
 PATIENCE = 2400.0
 #: Host files that take minutes, longest first; those that are not named follow.
-LONG_HOST_FILES = ("test_first_light.py",)
+LONG_HOST_FILES = ("test_first_light.py", "test_ollama_role.py", "test_break_vllm.py", "test_operations_hosts.py", "test_interrupted_installs.py")
 #: Files of tests/integration that are parts of their own because of their length; the rest is one part.
-LONG_FILES = ("test_fault_schedules.py",)
+LONG_FILES = ("test_break_standins.py", "test_fault_schedules.py", "test_install_kills.py", "test_runtime_systemd.py")
 _PYTEST = (str(ROOT / "tests/tools/pytest.sh"), "-q", "-p", "no:cacheprovider")
 _CLOSING = re.compile(r"^=* ?((?:\d+ \w+(?:, )?)+) in [0-9.]+s")
 _WORTH = re.compile(r"^(FAILED|ERROR) |^= |passed|failed|^ansible-test |^INFO +.* scenarios? ")

@@ -43,7 +43,7 @@ class RealHost(FakeHost):
         home.mkdir(exist_ok=True)
         self.write_settings(
             VENOM_VLLM_ARGS=f'"{ARGS} {more}"', HOME=str(home), VLLM_CACHE_ROOT=str(home / "vllm"), HF_HUB_OFFLINE="1",
-            VLLM_NO_USAGE_STATS="1", VLLM_CPU_KVCACHE_SPACE="1",
+            VLLM_NO_USAGE_STATS="1", VLLM_CPU_KVCACHE_SPACE="1", VENOM_FIT="warn",
         )  # fmt: skip
 
     def folder(self, name: str) -> Path:
