@@ -320,8 +320,9 @@ def killer(stage: Stage, moment: str) -> t.Iterator[None]:
 @contextlib.contextmanager
 def port_taker(stage: Stage, patch: t.Any, how: str) -> t.Iterator[None]:
     """Somebody else takes the server's port: before the activation, between stop and start, or there for a moment only."""
-    port = str(stage.port)
-    argv = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", port] if how == "before" else [sys.executable, "-c", _TAKER, port]
+    port, script = str(stage.port), stage.host.root / "taker.py"
+    script.write_text(_TAKER, encoding="utf-8")
+    argv = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", port] if how == "before" else [sys.executable, str(script), port]
     taker = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         if how == "before":
