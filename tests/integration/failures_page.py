@@ -38,7 +38,7 @@ _VOLATILE = (
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\w.,+:]*", "TIME"),
     (r"\b\d\d-\d\d \d\d:\d\d:\d\d\b", "TIME"),
     (r"(127\.0\.0\.1|localhost)([: ])\d+", r"\1\2PORT"),
-    (r"(taker\.py) \d+", r"\1 PORT"),
+    (r"(command python -) \d+", r"\1 PORT"),
     (r"\bport \d+", "port PORT"),
     (r"\b(pid[ =]|process )\d+", r"\1N"),
     (r"\b\d+(\.\d+)? s\b", "N s"),
