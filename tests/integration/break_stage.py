@@ -321,13 +321,17 @@ def killer(stage: Stage, moment: str) -> t.Iterator[None]:
 def port_taker(stage: Stage, patch: t.Any, how: str) -> t.Iterator[None]:
     """Somebody else takes the server's port: before the activation, between stop and start, or there for a moment only."""
     port = str(stage.port)
-    argv = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", port] if how == "before" else [sys.executable, "-c", _TAKER, port]
-    taker = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    argv = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", port] if how == "before" else [sys.executable, "-", port]
+    taker = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         if how == "before":
             wait_until(lambda: ask(stage.port, "GET", "/") is not None or processes.listeners(stage.port))
         else:
-            assert taker.stdout is not None and taker.stdout.readline() == b"ready\n"
+            # From standard input: no path with the name of a runtime shall be in its command line.
+            assert taker.stdin is not None and taker.stdout is not None
+            taker.stdin.write(_TAKER.encode())
+            taker.stdin.close()
+            assert taker.stdout.readline() == b"ready\n"
         if how == "moment":
             real = activation.Transaction._give_up
 
@@ -340,7 +344,10 @@ def port_taker(stage: Stage, patch: t.Any, how: str) -> t.Iterator[None]:
         yield
     finally:
         taker.kill()
-        taker.communicate()
+        taker.wait()
+        for stream in (taker.stdin, taker.stdout):
+            if stream is not None:
+                stream.close()
 
 
 def fill_disk(stage: Stage, patch: t.Any, step: str) -> None:

@@ -37,7 +37,8 @@ _VOLATILE = (
     (r"\b[0-9a-f]{12,64}\b", "..."),
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\w.,+:]*", "TIME"),
     (r"\b\d\d-\d\d \d\d:\d\d:\d\d\b", "TIME"),
-    (r"(127\.0\.0\.1|localhost):\d+", r"\1:PORT"),
+    (r"(127\.0\.0\.1|localhost)([: ])\d+", r"\1\2PORT"),
+    (r"(command python -) \d+", r"\1 PORT"),
     (r"\bport \d+", "port PORT"),
     (r"\b(pid[ =]|process )\d+", r"\1N"),
     (r"\b\d+(\.\d+)? s\b", "N s"),
@@ -47,7 +48,7 @@ _VOLATILE = (
     (r"(RemoteDisconnected|ConnectionResetError|BrokenPipeError|IncompleteRead)\b.*$", "the connection ended"),
 )
 #: A line of a log that says what went wrong, rather than where.
-_TELLING = re.compile(r"\b\w*(?:Error|Exception)\b: |\blevel=(?:ERROR|WARN)\b")
+_TELLING = re.compile(r"(?:^|[\])] )[\w.]*(?:Error|Exception): ")
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ def row(case: Break, seen: Outcome) -> str:
     """The line of a case."""
     rolled_back = "" if seen.rolled_back is None else "yes" if seen.rolled_back else "no"
     code = f"`{seen.reason}`" if seen.reason else ""
-    # What a server says that is in order, or was killed, depends on the moment.
-    line = "" if "log" in case.do else telling_line(seen.log)
-    cells = (steady(seen.cause)[:200], steady(line)[:160])
+    # A server that was not started anew for it says what it said before, and one that was killed says something else each time.
+    is_its_own = seen.step in ("start", "prove") and case.section != "ollama" and not {"log", "port"} & set(case.do)
+    cells = (steady(seen.cause)[:200], steady(telling_line(seen.log))[:160] if is_its_own else "")
     return _join(case.name, case.before, seen.step, code, *cells, rolled_back, seen.serves)
 
 

@@ -38,6 +38,8 @@ def test_what_differs_from_run_to_run_is_left_out(text: str, steady: str) -> Non
 
 
 def test_the_telling_line_names_the_error() -> None:
+    hint = "a low limit causes errors like `OSError: too many files`"
+    assert failures_page.telling_line((hint, "(Worker pid=1) ERROR [x.py:1] FileNotFoundError: gone")).endswith("gone")
     assert failures_page.telling_line(("starts", "ValueError: no such thing", "RuntimeError: so it ended")) == "ValueError: no such thing"
     assert failures_page.telling_line(("starts", "stops")) == "starts" and failures_page.telling_line(()) == ""
 
