@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The lab needs the standard library only, so it can be cleared away without the venv.
 LAB := $(or $(wildcard $(BIN)/python),python3) -m lab
 # The labs that test runs make for themselves.
-TEST_LABS := .lab/molecule .lab/pytest .lab/lane1 .lab/lane2 .lab/lane3 .lab/runtime .lab/selftest .lab/selftest-other
+TEST_LABS := .lab/molecule .lab/pytest .lab/lane1 .lab/lane2 .lab/lane3 .lab/runtime .lab/breaks .lab/breaks-vllm .lab/selftest .lab/selftest-other
 # program or file : Debian package that brings it : what it is for
 LAB_PACKAGES := \
   'mmdebstrap:mmdebstrap:builds the root of a test host' \

@@ -100,8 +100,8 @@ def lab() -> t.Iterator[Lab]:
     """One host of each suite, in a lab beside that of the other tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VENOM_LAB_BRIDGE", "venomlabB")
-        patch.setenv("VENOM_LAB_NETWORK", "10.218.0.1/24")
-        hosts = Lab(CHECKOUT / ".lab" / "runtime")
+        patch.setenv("VENOM_LAB_NETWORK", "10.218.100.1/24")
+        hosts = Lab(CHECKOUT / ".lab" / "breaks")
         hosts.down()
         try:
             hosts.up(2, "mixed", binds_ro=[f"{CHECKOUT}:{HERE}"])

@@ -68,9 +68,9 @@ def host() -> t.Iterator[Host]:
     packages = Path(python).parents[1] / "lib" / "python3.11" / "site-packages"
     assert packages.is_dir(), "the packages have to be those of Debian 12's series of Python"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VENOM_LAB_BRIDGE", "venomlabB")
-        patch.setenv("VENOM_LAB_NETWORK", "10.218.0.1/24")
-        lab = Lab(CHECKOUT / ".lab" / "runtime")
+        patch.setenv("VENOM_LAB_BRIDGE", "venomlabV")
+        patch.setenv("VENOM_LAB_NETWORK", "10.218.101.1/24")
+        lab = Lab(CHECKOUT / ".lab" / "breaks-vllm")
         lab.down()
         try:
             lab.up(1, "bookworm", binds_ro=[f"{CHECKOUT}:{HERE}", f"{packages}:{PACKAGES}"])
