@@ -287,8 +287,8 @@ def _texts(value: t.Any) -> tuple[str, ...]:
 
 
 def _count(value: t.Any) -> int:
-    # Exactly int: to Python, true and false are whole numbers, too. A manifest has three for each file, so this is not spelled longer.
-    if type(value) is not int or value < 0:
+    # To Python, true and false are whole numbers, too.
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{ascii(value)[:40]} is no count")
     return value
 

@@ -65,9 +65,9 @@ class Sample:
     labels: t.Mapping[str, t.Any]
 
 
-def _sample(name: str, value: float | None, scale: float = 1, /, **labels: t.Any) -> list[Sample]:
+def _sample(metric: str, value: float | None, scale: float = 1, /, **labels: t.Any) -> list[Sample]:
     """A sample in a list; an empty one when the value is not known, since 0 would be a statement."""
-    return [] if value is None else [Sample(name, value * scale, labels)]
+    return [] if value is None else [Sample(metric, value * scale, labels)]
 
 
 def of_runtime(status: t.Mapping[str, t.Any]) -> list[Sample]:

@@ -61,7 +61,8 @@ class ModelShape:
         numbers = [*counts, *(data.get(name) for name in ("window", "latent") if data.get(name) is not None)]
         if not all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER for value in numbers):
             return None
-        return cls(**{name: data.get(name) for name in cls.__dataclass_fields__ if name != "encoder"}, encoder=data.get("encoder") is True)  # type: ignore[arg-type]
+        numbered: t.Any = {name: data.get(name) for name in cls.__dataclass_fields__ if name != "encoder"}
+        return cls(**numbered, encoder=data.get("encoder") is True)
 
 
 def shape_of_config(config: Config) -> ModelShape | None:

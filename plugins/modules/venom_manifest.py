@@ -109,7 +109,7 @@ options:
     description:
       - Folder of the Ollama server's models (OLLAMA_MODELS). Only looked at, with O(state=discovered).
     type: path
-    default: /var/lib/ollama/models
+    default: /var/lib/ollama
     version_added: 0.1.0
   ollama_url:
     description:

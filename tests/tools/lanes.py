@@ -33,6 +33,7 @@ _PYTEST = (str(ROOT / "tests/tools/pytest.sh"), "-q", "-p", "no:cacheprovider")
 _CLOSING = re.compile(r"^=* ?((?:\d+ \w+(?:, )?)+) in [0-9.]+s")
 _WORTH = re.compile(r"^(FAILED|ERROR) |^= |passed|failed|^ansible-test |^INFO +.* scenarios? ")
 _TAIL_LINES = 150
+_LINE_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ def show(outcome: Outcome) -> None:
     """What is worth reading of a part: its verdict, and of a failure the end of its output."""
     lines = outcome.output.splitlines()
     kept = lines[-_TAIL_LINES:] if outcome.status else [line for line in lines if _WORTH.search(line)][-12:]
+    kept = [line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]} ..." for line in kept]
     verdict = "passed" if outcome.status == 0 else f"FAILED with status {outcome.status}"
     sys.stdout.write("\n".join(["", f"== {outcome.part.name} {verdict} after {outcome.seconds:.0f} s", *kept, ""]))
     sys.stdout.flush()

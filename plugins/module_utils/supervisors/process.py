@@ -297,4 +297,3 @@ def _reap(pid: int) -> int | None:
     """The exit status of a child of ours that ended; None for everybody else's."""
     child = _CHILDREN.get(pid)
     return None if child is None else child.poll()
-

@@ -201,5 +201,5 @@ FUNCTIONS: dict[str, t.Callable[..., t.Any]] = {
     "json": _to_json,
     "currentDate": _date,
     "yesterdayDate": lambda *dummy: _date(days=1),
-    "toTypeScriptType": lambda value: show(value),
+    "toTypeScriptType": show,
 }

@@ -77,7 +77,7 @@ def host() -> t.Iterator[Host]:
             made = Host(lab)
             made.shell(_ENVIRONMENT)
             template = (CHECKOUT / "templates" / "venom-vllm.service.j2").read_text(encoding="utf-8")
-            line = next(line for line in template.splitlines() if line.startswith("ExecStart="))
+            (line,) = (line for line in template.splitlines() if line.startswith("ExecStart="))
             command = line.replace("{{ _venom_vllm_current }}", "/srv/vllm")
             unit = UNIT.format(runtime="vllm", command=command, conditions=CONDITIONS)
             lab.run("lab1", ["tee", "/etc/systemd/system/venom-vllm.service"], stdin=unit)

@@ -21,9 +21,9 @@ DECLARED = [
 ]
 
 
-def wanted(runtimes: list[str] = ["ollama", "vllm"], **asked: str) -> t.Any:  # noqa: B006
+def wanted(runtimes: t.Sequence[str] = ("ollama", "vllm"), **asked: str) -> t.Any:
     variables = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))
-    given = {"venom_models": DECLARED, "_venom_runtimes": runtimes, "venom_active": {"vllm": "google/gemma-2b-it", "ollama": "phi3:mini"}}
+    given = {"venom_models": DECLARED, "_venom_runtimes": list(runtimes), "venom_active": {"vllm": "google/gemma-2b-it", "ollama": "phi3:mini"}}
     return templating.render(variables["_venom_activation_wanted"], {**templating.trusted(variables), **given, **asked})
 
 

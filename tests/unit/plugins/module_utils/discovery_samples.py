@@ -53,9 +53,10 @@ def blob(root: Path, content: bytes, kind: str) -> dict[str, t.Any]:
     return {"mediaType": f"application/vnd.ollama.image.{kind}", "digest": f"sha256:{digest}", "size": len(content)}
 
 
-def model(root: Path, path: str = f"{LIBRARY}/phi3/mini", weights: bytes | None = None, config: t.Any = OLLAMA_CONFIG, **layers: bytes) -> Path:
+def model(root: Path, path: str = f"{LIBRARY}/phi3/mini", weights: bytes | None = None, config: t.Any = None, **layers: bytes) -> Path:
     """A model in a store as a server that pulled it leaves it. Returns the path of its weights."""
     weights = gguf() if weights is None else weights
+    config = OLLAMA_CONFIG if config is None else config
     listed = [blob(root, weights, "model"), *(blob(root, content, kind) for kind, content in layers.items())]
     content = config if isinstance(config, bytes) else json.dumps(config).encode()
     described = dict(blob(root, content, "x"), mediaType="application/vnd.docker.container.image.v1+json")

@@ -39,7 +39,7 @@ def test_a_question_that_hangs_is_killed_even_when_it_ignores_signals(tmp_path: 
     assert processes.read_process(int(told.read_text())) is None, "it runs on, or is a zombie"
 
 
-@pytest.mark.parametrize("work", [lambda: 1 / 0, lambda: os._exit(3), lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: object()])
+@pytest.mark.parametrize("work", [lambda: 1 / 0, lambda: os._exit(3), lambda: os.kill(os.getpid(), signal.SIGKILL), object])
 def test_a_question_that_dies_is_no_answer(work: t.Callable[[], t.Any]) -> None:
     with pytest.raises(NoAnswer, match="without an answer"):
         answer_within(20, work)

@@ -78,8 +78,14 @@ def test_nothing_that_would_fit_is_said_too() -> None:
         (quantized(quant_method="fp8"), Device("unknown", 32 * GIB, None), False),
         (quantized(quant_method="bitsandbytes", load_in_4bit=True), H100, True),
         (quantized(quant_method="brand_new"), H100, False),
-        (quantized(quant_method="compressed-tensors", config_groups={"a": {"weights": {"num_bits": 8, "type": "float"}, "input_activations":
-            {"num_bits": 8}}}), T4, True),
+        (
+            quantized(
+                quant_method="compressed-tensors",
+                config_groups={"a": {"weights": {"num_bits": 8, "type": "float"}, "input_activations": {"num_bits": 8}}},
+            ),
+            T4,
+            True,
+        ),
     ],
 )  # fmt: skip
 def test_quantisation_against_the_gpu(facts: ModelFacts, device: Device, refused: bool) -> None:

@@ -96,11 +96,14 @@ def test_of_a_ruin_everything_but_names_is_rebuilt(host: Path) -> None:
 
 
 def test_every_damaged_file_is_kept_under_a_name_of_its_own(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*dummy: object) -> t.NoReturn:
+        raise OSError(95, "Operation not supported")
+
     contents = [b"one", b"two", b"three"]
     for content in contents:
         (host / "manifest.json").write_bytes(content)
         if content == b"three":
-            monkeypatch.setattr(os, "link", lambda *names: (_ for _ in ()).throw(OSError(95, "Operation not supported")))
+            monkeypatch.setattr(os, "link", refuse)
         Manifest.load(str(host)).save()
     assert {path.read_bytes() for path in asides(host)} == set(contents), "also where there are no hard links"
 

@@ -21,7 +21,7 @@ CONFIG = {"model_format": "gguf", "model_family": "llama", "model_type": "3.2B",
 PATH = "manifests/registry.ollama.ai/library/tiny/latest"
 
 
-def store(root: Path, layers: dict[str, bytes], config: t.Any = CONFIG) -> OllamaManifest:
+def store(root: Path, layers: dict[str, bytes], config: t.Any = None) -> OllamaManifest:
     """A store with one model; the layers by the last word of their media type."""
     (root / "blobs").mkdir(parents=True)
 
@@ -33,7 +33,7 @@ def store(root: Path, layers: dict[str, bytes], config: t.Any = CONFIG) -> Ollam
     listed = [put(PREFIX + kind, content) for kind, content in layers.items()]
     document = {
         "schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-        "config": put("application/vnd.docker.container.image.v1+json", json.dumps(config).encode()), "layers": listed,
+        "config": put("application/vnd.docker.container.image.v1+json", json.dumps(CONFIG if config is None else config).encode()), "layers": listed,
     }  # fmt: skip
     content = json.dumps(document).encode()
     (root / PATH).parent.mkdir(parents=True)
