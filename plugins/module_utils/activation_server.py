@@ -112,8 +112,8 @@ class Server:
         """Stop every process of the server and wait until the GPU memory it held is free."""
         # Read while they live: of a process that ended and whose memory the driver still has, nothing but the number is left.
         held = processes.commands(self.supervisor.pids())
+        # What it was started with stays on record: a boot starts it with the same, and then nothing has to be restarted.
         self.supervisor.stop(limits.stop_timeout)
-        self._note_start(None)
         try:
             wait_for(
                 lambda: "held" if set(held) & (self.gpu_pids() or set()) else "free",

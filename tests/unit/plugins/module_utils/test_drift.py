@@ -216,3 +216,12 @@ def test_what_else_starts_such_a_server_at_boot_is_told(fake: FakeHost, monkeypa
     monkeypatch.setattr(control, "find_autostarts", find)
     assert seen(fake)["autostarts"] == ["serve.timer (/etc/systemd/system/timers.target.wants/serve.timer): vllm serve"]
     assert asked == [("vllm", make_site(fake.params()).supervisor.unit)]
+
+
+def test_a_server_that_was_stopped_and_comes_back_by_a_boot_is_as_it_should_be(fake: FakeHost) -> None:
+    fake.call(state="stopped")
+    restart_by_hand(fake)
+    assert found_on(fake) == []
+    committed = fake.record()["active"]["vllm"]
+    again = fake.activate(committed["model"], revision=committed["revision"], alias=committed["alias"])
+    assert not again["changed"] and again["steps"] == []
