@@ -256,9 +256,9 @@ def committed(host: FakeHost, runtime: str) -> str | None:
 
 
 def pid_of(host: FakeHost, runtime: str) -> int | None:
-    """The server's process by its pid file."""
+    """The server's process by its pid file; None also while it is being started, when the file has no process yet."""
     with contextlib.suppress(OSError, ValueError):
-        return int(json.loads((host.root / "run" / f"venom-{runtime}.pid.json").read_text(encoding="ascii"))["pid"])
+        return int(json.loads((host.root / "run" / f"venom-{runtime}.pid.json").read_text(encoding="ascii"))["pid"]) or None
     return None
 
 
