@@ -27,7 +27,9 @@ LANES = 3
 PATIENCE = 2400.0
 #: Host files that take minutes, longest first; those that are not named follow.
 LONG_HOST_FILES = ("test_first_light.py", "test_ollama_role.py", "test_break_vllm.py", "test_operations_hosts.py", "test_interrupted_installs.py")
-#: Files of tests/integration that are parts of their own because of their length; the rest is one part.
+#: The other files of tests/integration are dealt into so many parts, so that no lane has a long one alone at the end.
+SHARES = 4
+#: Files of tests/integration that are parts of their own because of their length.
 LONG_FILES = ("test_break_standins.py", "test_fault_schedules.py", "test_install_kills.py", "test_runtime_systemd.py")
 _PYTEST = (str(ROOT / "tests/tools/pytest.sh"), "-q", "-p", "no:cacheprovider")
 _CLOSING = re.compile(r"^=* ?((?:\d+ \w+(?:, )?)+) in [0-9.]+s")
@@ -70,7 +72,7 @@ def all_parts() -> list[Part]:
         *(_pytest(path) for path in first),
         Part("sanity", (*tool, "sanity"), plain=True),
         *(_pytest(path) for path in alone),
-        Part("integration", (*_PYTEST, *map(str, rest))),
+        *(Part(f"integration-{number + 1}", (*_PYTEST, *map(str, rest[number::SHARES]))) for number in range(SHARES)),
         Part("units", (*tool, "units"), plain=True),
         *(_pytest(path) for path in others),
         Part("selftest", (*_PYTEST, str(ROOT / "tests/lab/selftest"))),
