@@ -76,6 +76,9 @@ class ActionModule(ActionBase):
             result = merge_hash(result, Attendance(self, task_vars or {}).run())
         if not wrap_async:
             self._remove_tmp_path(self._connection._shell.tmpdir)
+        if self._task.no_log and result.get("warnings"):
+            # Ansible shows the warnings of a task whatever no_log says, and these name models.
+            result["warnings"] = [f"{len(result['warnings'])} warnings are not shown, as no_log is set"]
         return result
 
 

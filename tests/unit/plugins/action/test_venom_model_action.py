@@ -111,6 +111,13 @@ def test_names_stay_hidden_and_a_delegate_is_named(host: Host) -> None:
     assert host.printed == ["host1 -> host2 | a model: planning"]
 
 
+def test_warnings_name_nothing_under_no_log(host: Host) -> None:
+    loud = dict(DONE, warnings=["the architecture of a/b is in no list", "a/b is large"])
+    assert len(host.run(loud)["warnings"]) == 2
+    host.task.no_log = True
+    assert host.run(loud)["warnings"] == ["2 warnings are not shown, as no_log is set"]
+
+
 def test_a_failure_is_the_modules_own(host: Host) -> None:
     failed = {"failed": True, "reason_code": "gated", "msg": "no"}
     assert host.run(BUSY, failed) == failed
