@@ -15,7 +15,7 @@ from integration.operations_support import QUICK, TOKEN, WEIGHTS, Controller, fe
 pytest.importorskip("huggingface_hub")
 #: Fast enough for an install of some seconds, slow enough for several lines.
 STEADY = WEIGHTS / 4
-LINE = re.compile(r"^(?P<who>.+) \| (?P<model>\S+): (?P<percent>\d+)% \([\d.]+ of 2\.0 MB\)(, [\d.]+ [kM]?B/s, \d:\d\d left)?", re.MULTILINE)
+LINE = re.compile(r"^(?P<who>.+) \| (?P<model>\S+): (?P<percent>\d+)% \([\d.]+ of 8\.0 MB\)(, [\d.]+ [kM]?B/s, \d:\d\d left)?", re.MULTILINE)
 #: What differs from one run to the next, however it is run.
 TIMES = re.compile(r"inode|mtime|_at$|seconds|per_second|^id$|^bytes_free$|_dir$|^local_path$|^start|^end$|^delta$|header$")
 
@@ -42,7 +42,7 @@ def test_progress_is_shown_and_the_result_is_that_of_a_call_in_one_piece(tmp_pat
     assert len(shown) >= 2
     assert {(who, model) for who, model, dummy in shown} == {("localhost", "a/b")}
     assert [percent for dummy, dummy_model, percent in shown] == sorted(percent for dummy, dummy_model, percent in shown)
-    assert "kB/s" in printed and " left" in printed
+    assert "B/s" in printed and " left" in printed
     assert lines(silent) == [] and "+++ after" in printed
     assert set(result) == set(plain)
     assert timeless(result) == timeless(plain)
