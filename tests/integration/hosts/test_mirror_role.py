@@ -97,7 +97,7 @@ def test_a_mirror_gives_out_files_by_digest_and_nothing_else(fleet: Lab, on: Ope
     on.play("install", "--limit", host, venom_model_name="demo/tiny-aurora")
     told = on.play("mirror", "--limit", host, "--check", "--diff", **OPEN)
     made = on.play("mirror", "--limit", host, "--diff", **OPEN)
-    assert [line for line in changes(told) if "nginx" not in line[1]] == [line for line in changes(made) if "nginx" not in line[1]] != []
+    assert changes(told) == changes(made) != []
     assert on.play("mirror", "--limit", host, "--diff", **OPEN).changed() == []
 
     # The nginx of the distribution was there for a moment only.
@@ -243,7 +243,7 @@ def test_mirrors_that_lie_and_die(fleet: Lab, hub: Hub, on: Operator, tmp_path: 
     alone = {**wanted, "venom_distribute_seeds": ["lab2"], "venom_distribute_mirrors_only": True}
     failed = on.play("distribute", "--limit", "lab2,lab3", expect=2, **alone)
     assert {line["host"] for line in failed.failures()} == {"lab3"}
-    assert listening(fleet, "lab2") == QUIET and sh(fleet, "lab3", f"ls {MODELS}/hf") .count("faulty") == 0
+    assert listening(fleet, "lab2") == QUIET and sh(fleet, "lab3", f"ls {MODELS}/hf").count("faulty") == 0
 
     # With an honest one that dies half way, and the origin for what is left.
     counter = Path("/sys/class/net") / network.link_name(fleet.machine("lab3").name) / "statistics/tx_bytes"
