@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from integration.install_support import MIB, call, make_model, started, wait_until
 from integration.models_support import FakeContext, model_params, tree
+from integration.operations_support import Controller, task
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
@@ -153,7 +155,10 @@ def refused(seed: Seed, folder: Path, *mirrors: Mirror, **options: t.Any) -> Ven
     return caught.value
 
 
-def test_no_token_and_no_request_to_the_origin(seed: Seed, mirrors: tuple[Mirror, Mirror], tmp_path: Path) -> None:
+def test_no_token_and_no_request_to_the_origin(
+    seed: Seed, mirrors: tuple[Mirror, Mirror], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     wanted = {"models": [{"name": "a/b", "alias": "short"}, {"name": TAG}], "mirrors_only": True}
     real = step(seed, tmp_path, *mirrors, changed=True, **wanted)
     assert seed.asked() == 0
@@ -308,6 +313,39 @@ def test_policy_is_as_with_a_hub(seed: Seed, mirrors: tuple[Mirror, Mirror], tmp
     run(seed, tmp_path, *mirrors, plan=plan)
     (entry,) = Manifest.load(str(tmp_path / "models")).models
     assert {record.git_sha1 for record in entry.files} == {None}
+
+
+def test_a_damaged_model_is_not_in_the_plan(seed: Seed, mirrors: tuple[Mirror, Mirror], tmp_path: Path) -> None:
+    run(seed, tmp_path, *mirrors, models=[{"name": "a/b"}, {"name": TAG}])
+    context = FakeContext()
+    asked = {"models_dir": str(tmp_path / "models"), "name": None, "limit": 0, "usage": False, "plan": True}
+    assert without_times(run_info(asked, context)["plan"]) == without_times(seed.plan)
+    assert context.warnings == []
+    for entry in Manifest.load(str(tmp_path / "models")).models:
+        os.unlink(Path(entry.local_path, entry.files[-1].path))
+    assert run_info(asked, context)["plan"]["models"] == []
+    assert len(context.warnings) == 2
+
+
+def without_times(plan: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    """The models of a plan but for when they were installed."""
+    return [dict(model, installed_at=None) for model in plan["models"]]
+
+
+def test_as_an_operator_hands_it_over(seed: Seed, tmp_path: Path) -> None:
+    with Mirror(*seed.places, login=("fleet", "s3cretOfTheMirrors")) as mirror:
+        login = {"mirror_username": "fleet", "mirror_password": "s3cretOfTheMirrors"}
+        ask = {"models_dir": str(seed.folder / "models"), "plan": True, "usage": False, "name": "a/b"}
+        ansible = Controller(tmp_path)
+        wanted = ansible.options(seed.hub, plan="{{ seed.plan }}", mirrors=[mirror.url], mirrors_only=True, **login)
+        result, output = ansible.play({"venom.llm.venom_model_info": ask, "register": "seed"}, task(wanted))
+        assert (result.get("msg"), result.get("changed")) == (None, True)
+        assert result["bytes_by_source"] == {mirror.url: result["bytes_from_mirror"]}
+    assert same_as_seed(seed, tmp_path / "host")
+    assert "s3cret" not in output + json.dumps(result)
+    kept = [path for path in (tmp_path / "host").rglob("*") if path.is_file() and path.suffix != ".safetensors" and path.stat().st_size < MIB]
+    assert kept and not any(b"s3cret" in path.read_bytes() for path in kept)
+    assert seed.asked() == 0
 
 
 def test_killed_and_gone_on_with_from_another_mirror(seed: Seed, mirrors: tuple[Mirror, Mirror], tmp_path: Path) -> None:
