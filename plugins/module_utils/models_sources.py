@@ -262,7 +262,8 @@ class Sources:
     def _mirrored(
         self, make_origin: t.Callable[[], Source], locate: t.Callable[[ModelRef, Layer], str] = lambda dummy_ref, layer: str(layer.digest)
     ) -> MirrorSource:
-        return MirrorSource(self.mirrors, self.plan, make_origin, self._params["mirrors_only"], self._retry_policy, locate)
+        params = self._params
+        return MirrorSource(self.mirrors, self.plan, make_origin, params["mirrors_only"], self._retry_policy, params["stall_timeout"], locate)
 
     def library(self, pending: t.Iterable[tuple[Request, str]]) -> str:
         """The third-party library that it takes to ask for these requests, each in a revision. Raises ``invalid_option``."""
@@ -277,12 +278,15 @@ class Sources:
         """Run a check on bytes that nobody could verify yet. It refuses for good when none of them came from a mirror that may have lied."""
         if not self.has_mirrors:
             return check()
+        refusal: VenomError | None = None
         while True:
             try:
                 check()
-            except VenomError:
+            except VenomError as error:
+                # Where no mirror is left the first refusal says more than that.
+                refusal = refusal or error
                 if not self.mirrors.doubt():
-                    raise
+                    raise refusal from None
             else:
                 return self.mirrors.settle_all()
 

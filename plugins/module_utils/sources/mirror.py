@@ -20,6 +20,7 @@ from ansible_collections.venom.llm.plugins.module_utils.sources.mirror_choice im
 from ansible_collections.venom.llm.plugins.module_utils.sources.plan import PlannedModels
 from ansible_collections.venom.llm.plugins.module_utils.sources.ranges import RangeReader
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy
+from ansible_collections.venom.llm.plugins.module_utils.transfer.pace import LEAST_RATE
 
 
 class _Counted:
@@ -64,14 +65,24 @@ class _MirrorStream:
         self._is_blamed = False
 
     def __iter__(self) -> t.Iterator[bytes]:
-        position = self.offset
-        try:
-            for chunk in self._stream:
-                position += len(chunk)
-                self._source.mirrors.gave(self._file.announced, self._mirror, len(chunk))
-                yield chunk
-        except TransientError as error:
-            raise self._leave(error.cause) from error
+        mirrors, position, waited, came = self._source.mirrors, self.offset, 0.0, 0
+        chunks = iter(self._stream)
+        while True:
+            began = mirrors.clock()
+            try:
+                chunk = next(chunks, b"")
+            except TransientError as error:
+                raise self._leave(error.cause) from error
+            if not chunk:
+                break
+            # Only waits for the mirror count: those of whoever takes the bytes are none of its fault.
+            waited, came, position = waited + mirrors.clock() - began, came + len(chunk), position + len(chunk)
+            mirrors.gave(self._file.announced, self._mirror, len(chunk))
+            yield chunk
+            if waited >= self._source.stall_timeout:
+                if came < LEAST_RATE * waited:
+                    raise self._leave(f"less than {LEAST_RATE} bytes a second came")
+                waited, came = 0.0, 0
         if position < self._end:
             raise self._leave(f"it ended at byte {position} instead of {self._end}")
 
@@ -108,9 +119,11 @@ class MirrorSource:
         make_origin: t.Callable[[], Source],
         only: bool,
         policy: RetryPolicy,
+        stall_timeout: float = 30.0,
         locate: t.Callable[[ModelRef, Layer], str] = lambda dummy_ref, layer: str(layer.digest),
     ) -> None:
         self.mirrors = mirrors
+        self.stall_timeout = stall_timeout
         self._plan = plan
         self._make_origin = make_origin
         self._made: Source | None = None
@@ -163,7 +176,16 @@ class MirrorSource:
             if self.mirrors.has(file.announced, may_rest=True):
                 raise TransientError("no mirror answered", final=error)
             raise error
-        return _Counted(self.mirrors, file.announced, self._origin.open(file, offset, length))
+        try:
+            return _Counted(self.mirrors, file.announced, self._origin.open(file, offset, length))
+        except VenomError as error:
+            # Whoever meant this host to need no token has to see why it was asked for one.
+            told = self.mirrors.told(file.announced)
+            if not told or file.sha256 is None:
+                raise
+            shown = "; ".join(f"{base}: {cause}" for base, cause in told.items())
+            details = dict(error.details, mirrors=told)
+            raise VenomError(error.reason_code, error.wanted, f"{error.found}; and of the mirrors {shown}", error.todo, **details) from error
 
     def _open_mirror(self, file: RemoteFile, offset: int, length: int | None) -> Stream | None:
         tried: list[Mirror] = []

@@ -203,21 +203,26 @@ class Mirrors:
 
     def none_left(self, path: str, content: str) -> VenomError:
         """The error when no mirror gives a content and the origin may not be asked."""
+        told = self.told(content)
         with self._lock:
-            told = {
-                scrub(mirror.base): self._causes.get((content, mirror)) or (mirror.cause or "it was not asked", "hub_unreachable")
-                for mirror in self._mirrors
-            }
-        codes = {code for dummy, code in told.values()} or {"not_found"}
-        shown = [f"{base}: {cause}" for base, (cause, dummy) in list(told.items())[:_SHOWN]]
+            codes = {self._causes.get((content, mirror), ("", "hub_unreachable"))[1] for mirror in self._mirrors}
+        shown = [f"{base}: {cause}" for base, cause in list(told.items())[:_SHOWN]]
         more = [f"and {len(told) - _SHOWN} more"] if len(told) > _SHOWN else []
         return VenomError(
             next(code for code in ("digest_mismatch", "hub_unreachable", "not_found") if code in codes),
             wanted=f"{ascii(path)} with {content} from a mirror",
-            found="; ".join([*shown, *more]) or "no mirror",
+            found="; ".join([*shown, *more]),
             todo="repair the mirrors, name others in mirrors, or let the origin be asked with mirrors_only=false",
-            mirrors={base: cause for base, (cause, dummy) in told.items()},
+            mirrors=told,
         )
+
+    def told(self, content: str) -> dict[str, str]:
+        """What each mirror did when it was asked for a content, by its URL."""
+        with self._lock:
+            return {
+                scrub(mirror.base): self._causes.get((content, mirror), (mirror.cause or "it was not asked", ""))[0]
+                for mirror in self._mirrors
+            }
 
     def received(self) -> dict[str, int]:
         """Bytes by the base URL of the mirror that they came from."""
