@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
-import json
 import ssl
 import subprocess
 import typing as t
@@ -247,11 +246,12 @@ def test_mirrors_that_lie_and_die(fleet: Lab, hub: Hub, on: Operator, tmp_path: 
     # With an honest one that dies half way, and the origin for what is left.
     counter = Path("/sys/class/net") / network.link_name(fleet.machine("lab3").name) / "statistics/tx_bytes"
     before = int(counter.read_text(encoding="ascii"))
-    playing = on.begin("distribute", **wanted, venom_models_bandwidth_limit="10M")
-    wait_for(lambda: int(counter.read_text(encoding="ascii")) > before + 25 * MB)
+    playing = on.begin("distribute", **wanted, venom_models_bandwidth_limit="4M")
+    wait_for(lambda: int(counter.read_text(encoding="ascii")) > before + 10 * MB)
     fleet.run("lab1", ["systemctl", "kill", "--signal=SIGKILL", "venom-mirror-temporary"])
     run = playing.end()
     assert digests_on(fleet, "lab3", snapshot(hub, repo)) == digests_of(source)
-    assert len(results(run, "lab3")[-1]["bytes_by_source"]) == 3, json.dumps(results(run, "lab3")[-1]["bytes_by_source"])
+    sources = results(run, "lab3")[-1]["bytes_by_source"]
+    assert {"origin", f"http://{address(fleet, 'lab2')}:{SHARED}"} <= set(sources), sources
     for host in HOSTS:
         assert listening(fleet, host) == QUIET
