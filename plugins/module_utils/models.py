@@ -240,11 +240,15 @@ def _plan(call: _Call) -> _Planned:
     if _is_all_kept(answers):
         return _Planned(call.finish([answer.step for answer in answers if answer.step]))
     needs_source = _needs_source(answers)
-    if needs_source and context.check_mode and not context.has_library() and not os.access(params["backend_python"], os.X_OK):
+    needs_hub = needs_source and not params.get("bundle")
+    if needs_hub and context.check_mode and not context.has_library() and not os.access(params["backend_python"], os.X_OK):
         return _Planned(unknown_plan(context, call.manifest, call.requests, answers, call.started))
-    if needs_source:
+    if needs_hub:
         # Before anything is written: under the backend's Python the whole module starts again.
         context.need_backend(params["backend_python"])
+    elif needs_source and os.access(params["backend_python"], os.X_OK):
+        # A bundle is read without any library; what chat templates can do is told with jinja2, where there is one.
+        context.need_backend(params["backend_python"], "jinja2")
     planner = call.planner()
     steps, budget = planner.plan(call.requests, answers, call.manifest)
     for warning in planner.warnings:
@@ -288,7 +292,7 @@ def _try_to_apply(call: _Call, planned: _Planned) -> dict[str, t.Any] | None:
             # alone does not tell: a holder that was killed may have finished a blob, and a removal collects after it has recorded.
             call.manifest = current
             answers = call.ask_host()
-            if _needs_source(answers) and not context.has_library():
+            if _needs_source(answers) and not params.get("bundle") and not context.has_library():
                 return None
             steps, budget = planner.plan(call.requests, answers, current)
             if not set(_runtimes(steps)) <= set(held):

@@ -14,6 +14,7 @@ import typing as t
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.policy import MAX_SMALL_FILE
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile, Stream
+from ansible_collections.venom.llm.plugins.module_utils.sources.bundle import BundleSource
 from ansible_collections.venom.llm.plugins.module_utils.sources.http import origin_of
 from ansible_collections.venom.llm.plugins.module_utils.sources.hub import HubSource
 from ansible_collections.venom.llm.plugins.module_utils.sources.ranges import RangeReader
@@ -88,7 +89,7 @@ class _MemoryStream:
 class RememberingSource:
     """A hub whose small files are asked for once: what the policy has read is not fetched again."""
 
-    def __init__(self, hub: HubSource, policy: RetryPolicy) -> None:
+    def __init__(self, hub: HubSource | BundleSource, policy: RetryPolicy) -> None:
         self._hub = hub
         self._read_range = RangeReader(hub, policy)
         self._contents: dict[str, bytes] = {}
@@ -131,7 +132,7 @@ def _announce(content: bytes, file: RemoteFile) -> str:
 
 
 class Sources:
-    """One hub and any number of registries, for one call that began at ``started`` on the monotonic clock."""
+    """One hub and any number of registries, or one bundle, for one call that began at ``started`` on the monotonic clock."""
 
     def __init__(self, params: t.Mapping[str, t.Any], started: float) -> None:
         self._params = params
@@ -140,6 +141,15 @@ class Sources:
         self._bandwidth_limit = parse_rate(params["bandwidth_limit"])
         self._hub: RememberingSource | None = None
         self._registries: dict[str, RegistrySource] = {}
+        self._bundle: BundleSource | None = None
+
+    @property
+    def bundle(self) -> BundleSource | None:
+        """The bundle that stands for hub and registries, if one was named. Raises ``bundle_invalid``."""
+        path = self._params.get("bundle")
+        if self._bundle is None and path:
+            self._bundle = BundleSource(path)
+        return self._bundle
 
     def transfer_options(self) -> TransferOptions:
         """How to transfer now, with what is left of the call's deadline. Raises ``deadline_exceeded``."""
@@ -163,11 +173,12 @@ class Sources:
 
     @property
     def hub(self) -> RememberingSource:
-        """The Hugging Face hub."""
+        """The Hugging Face hub, or the bundle."""
         if self._hub is None:
             params = self._params
             self._hub = RememberingSource(
-                HubSource(
+                self.bundle
+                or HubSource(
                     params["endpoint"],
                     token=read_secret(params["token"], params["token_file"], "token"),
                     ca_path=self._ca_path(),
@@ -179,8 +190,10 @@ class Sources:
             )
         return self._hub
 
-    def registry(self, url: str) -> RegistrySource:
-        """The registry at a URL. Credentials are only for the one that the operator named."""
+    def registry(self, url: str) -> RegistrySource | BundleSource:
+        """The registry at a URL, or the bundle. Credentials are only for the one that the operator named."""
+        if self.bundle is not None:
+            return self.bundle
         source = self._registries.get(url)
         if source is None:
             params = self._params
