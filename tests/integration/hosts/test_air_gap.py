@@ -38,7 +38,7 @@ AURORA, BIG = "demo/tiny-aurora", "demo/of-size"
 SOURCE = "/srv/source"
 BUNDLE, STICK = "/srv/venom-bundle", "/mnt/stick"
 KEY, ALLOWED = "/root/bundles", "/etc/ssh/bundle_signers"
-BIG_MB = 120
+BIG_MB = 100
 MB = 1_000_000
 EXPORTED: dict[str, t.Any] = {
     "venom_bundle_dir": BUNDLE,
@@ -182,10 +182,9 @@ def flip(lab: Lab, host: str, path: str, offset: int) -> None:
 def test_a_full_stick_takes_nothing_and_a_larger_one_takes_all(lab: Lab, operator: Operator) -> None:
     sh(lab, CONNECTED, f"mkdir -p {STICK} && mount -t tmpfs -o size=60m tmpfs {STICK}")
     there = {"venom_bundle_dir": f"{STICK}/bundle"}
-    for arguments in (("--check",), ()):
-        run = export(operator, *arguments, expect=2, **there)
-        assert run.reason_codes() == ["disk_full"]
-        assert "Wanted: to write" in run.output and "bytes are free" in run.output
+    run = export(operator, expect=2, **there)
+    assert run.reason_codes() == ["disk_full"]
+    assert "Wanted: to write" in run.output and "bytes are free" in run.output
     assert sh(lab, CONNECTED, f"ls {STICK}/bundle") != "bundle.json\n"
     sh(lab, CONNECTED, f"mount -o remount,size=300m {STICK}")
     assert export(operator, **there).changed()
@@ -196,15 +195,15 @@ def test_an_export_that_is_killed_is_refused_and_finished(lab: Lab, operator: Op
     wanted = {"venom_bundle_collection": collection}
     announced = export(operator, "--check", **wanted)
     assert announced.changed() and sh(lab, CONNECTED, f"ls -d {BUNDLE}", check=False) == ""
-    with killed(lab, CONNECTED, f"{BUNDLE}/partial", f"{BUNDLE}/bundle.lock", 20 * MB):
+    with killed(lab, CONNECTED, f"{BUNDLE}/partial", f"{BUNDLE}/bundle.lock", 10 * MB):
         export(operator, expect=2, **wanted)
     carry(lab)
-    assert arrive(operator, expect=2).reason_codes() == ["signature_invalid"]
-    assert arrive(operator, expect=2, venom_bundle_allowed_signers="").reason_codes() == ["bundle_invalid"]
+    assert ask(lab, operator)["reason_code"] == "signature_invalid"
+    assert ask(lab, operator, allowed_signers="")["reason_code"] == "bundle_invalid"
 
     real = export(operator, **wanted)
     assert real.changed() == announced.changed()
-    assert exported(real)["bytes_kept"] >= 20 * MB, "what had been copied is not copied again"
+    assert exported(real)["bytes_kept"] >= 10 * MB, "what had been copied is not copied again"
     for arguments in (("--check",), ()):
         assert export(operator, *arguments, **wanted).changed() == []
     assert sh(lab, CONNECTED, f"cd {BUNDLE} && sha256sum --check --strict --quiet SHA256SUMS && ls") == (
@@ -253,18 +252,11 @@ def test_a_bundle_builds_a_host_that_never_saw_a_network(lab: Lab, hub: Hub, ope
     announced = arrive(operator, "--check", "--diff")
     assert sh(lab, ISOLATED, "ls /etc/venom /var/lib/venom", check=False) == ""
 
-    # A byte that flips after the check is met when it is copied: nothing of that model appears.
-    blob = blob_of(lab, ISOLATED)
-    flip(lab, ISOLATED, blob, 50 * MB)
-    assert arrive(operator, expect=2).reason_codes() == ["digest_mismatch"]
-    assert "of-size" not in sh(lab, ISOLATED, "ls /var/lib/venom/models/hf", check=False)
-    flip(lab, ISOLATED, blob, 50 * MB)
-
     lock = "/var/lib/venom/models/locks/models-vllm.lock"
     with killed(lab, ISOLATED, "/var/lib/venom/models/partial", lock, 20 * MB):
         run = arrive(operator, venom_models_bandwidth_limit="40M")
     assert "the process at work ended without a word; it is started once more" in run.output
-    assert set(run.changed()) <= set(announced.changed())
+    assert run.changed() == announced.changed()
     models = next(line["result"] for line in run.tasks if line["task"].endswith("Make the models what the list says"))
     assert models["bytes_kept"] > 0 and models["bytes_fetched"] < BIG_MB * MB, "what had come is not read again"
     assert light.served() == ["tiny-aurora"]
