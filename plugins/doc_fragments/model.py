@@ -42,6 +42,13 @@ options:
       - File of CA certificates that the certificates of hub, registry and mirrors are checked against, instead of the usual ones.
     type: path
     version_added: 0.1.0
+  bundle:
+    description:
+      - Folder on the host that M(venom.llm.venom_bundle) made, in place of every hub and registry. No network is used, no token is read, and
+        C(huggingface_hub) is not needed. What is refused of a hub is refused of a bundle.
+      - Ollama models go into O(ollama_models_dir), since a server pulls from registries only.
+    type: path
+    version_added: 0.1.0
   max_disk_gb:
     description:
       - Quota of the models folder in GB (10^9 bytes), contents shared by several models counted once.

@@ -34,8 +34,8 @@ from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import m
 
 _CHUNK_SIZE = 1024 * 1024
 _BLOB_MODE = 0o644
-_PARTIAL_FOLDER = "partial"
-_LOCK_NAME = "bundle.lock"
+PARTIAL_FOLDER = "partial"
+LOCK_NAME = "bundle.lock"
 
 #: Called with bytes done and bytes in all.
 Progress = t.Callable[[int, int], None]
@@ -47,12 +47,17 @@ Chosen = tuple[BundleModel, t.Union[Blobs, OllamaStore]]
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export did, in bytes: ``copied`` from the store, ``kept`` because the bundle had them, verified now."""
+    """What an export did, in bytes: ``copied`` from the store, ``kept`` because the bundle had them, verified now.
+
+    ``before`` is the index that was found, ``copied_files`` are the contents that were not there.
+    """
 
     index: BundleIndex
     copied: int = 0
     kept: int = 0
     changed: bool = False
+    before: BundleIndex = BundleIndex()
+    copied_files: tuple[str, ...] = ()
 
 
 def export_bundle(
@@ -72,8 +77,8 @@ def export_bundle(
     chosen = describe_models(models_dir, entries, store_of)
     target = os.path.abspath(target)
     make_folders(target)
-    with Lock(safe_join(target, _LOCK_NAME), lock_timeout, {"work": "bundle export"}):
-        return _Export(target, progress).run(chosen)
+    with bundle_lock(target, lock_timeout):
+        return copy_models(chosen, target, progress)
 
 
 def describe_models(models_dir: str, entries: t.Sequence[Entry], store_of: StoreOf | None = None) -> list[Chosen]:
@@ -84,6 +89,23 @@ def describe_models(models_dir: str, entries: t.Sequence[Entry], store_of: Store
 
     stores = store_of or find_store
     return [(_describe(entry, stores(entry)), stores(entry)) for entry in entries]
+
+
+def bundle_lock(target: str, timeout: float) -> Lock:
+    """The lock of whoever writes into a bundle."""
+    return Lock(safe_join(target, LOCK_NAME), timeout, {"work": "bundle export"})
+
+
+def partial_folder(target: str) -> str:
+    """Where a bundle keeps what is being copied."""
+    return safe_join(target, PARTIAL_FOLDER)
+
+
+def copy_models(
+    chosen: t.Sequence[Chosen], target: str, progress: Progress = lambda dummy_done, dummy_total: None, is_dry: bool = False
+) -> ExportReport:
+    """As ``export_bundle``, for a caller that holds the bundle's lock. With ``is_dry`` nothing is written, and only the bundle is read."""
+    return _Export(os.path.abspath(target), progress, is_dry).run(chosen)
 
 
 def _describe(entry: Entry, store: Blobs | OllamaStore) -> BundleModel:
@@ -137,18 +159,20 @@ def _not_installed(entry: Entry, found: str) -> VenomError:
 class _Export:
     """One export into one folder, under its lock."""
 
-    def __init__(self, target: str, progress: Progress) -> None:
+    def __init__(self, target: str, progress: Progress, is_dry: bool = False) -> None:
         self._target = target
+        self._is_dry = is_dry
         self._progress = progress
-        self._partials = safe_join(target, _PARTIAL_FOLDER)
+        self._partials = safe_join(target, PARTIAL_FOLDER)
         self._done = 0
         self._shown = -1
         self._total = 0
         self._kept = 0
         self._copied = 0
         self._verified: set[str] = set()
+        self._copied_files: list[str] = []
 
-    def run(self, chosen: t.Sequence[tuple[BundleModel, Blobs | OllamaStore]]) -> ExportReport:
+    def run(self, chosen: t.Sequence[Chosen]) -> ExportReport:
         """Every model in turn; each is in the index as soon as all its blobs are there."""
         path = safe_join(self._target, INDEX_NAME)
         before = BundleIndex.read(self._target) if os.path.lexists(path) else BundleIndex(created_at=utc_now())
@@ -167,14 +191,17 @@ class _Export:
                 # Unchanged models leave the index as it is, byte for byte.
                 if index.to_bytes() != content:
                     content, changed = index.to_bytes(), True
-                    write_atomic(path, content)
+                    if not self._is_dry:
+                        write_atomic(path, content)
         except OSError as error:
             explained = self._explain(error)
             if explained is None:
                 raise
             raise explained from error
-        self._remove_partials()
-        return ExportReport(index, self._copied, self._kept, changed or self._copied > 0)
+        if not self._is_dry:
+            self._remove_partials()
+        changed = changed or bool(self._copied_files)
+        return ExportReport(index, self._copied, self._kept, changed, before, tuple(self._copied_files))
 
     def _check_sizes(self, before: BundleIndex, chosen: t.Sequence[tuple[BundleModel, t.Any]]) -> None:
         sizes = before.sizes
@@ -224,7 +251,9 @@ class _Export:
             self._kept += file.size
         else:
             self._done = started
-            self._copy(model, file, source, path)
+            self._copied_files.append(file.sha256)
+            if not self._is_dry:
+                self._copy(model, file, source, path)
         self._done = started + file.size
         self._verified.add(file.sha256)
         self._advance(0)

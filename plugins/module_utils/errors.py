@@ -53,6 +53,7 @@ REASON_CODES: dict[str, str] = {
     "revision_not_found": "The repository exists, but the branch, tag or commit does not.",
     "server_unreachable": "The runtime's server did not answer, or not as such a server does.",
     "settings_not_applied": "The running server has other settings in effect than its environment file asks for; the variables are named.",
+    "signature_invalid": "The bundle is not signed, or not by one of the allowed signers, or was changed after it was signed.",
     "start_failed": "The server process ended, or did not become ready in time.",
     "stop_failed": "The server could not be stopped within its deadline.",
     "supervisor_failed": "systemd or the local process supervisor refused the request.",

@@ -145,9 +145,14 @@ class _Call:
         return self._sources
 
     def library(self, answers: t.Sequence[LocalAnswer]) -> str:
-        """The third-party library that asking the sources takes. Raises ``invalid_option``."""
+        """The third-party library that asking the sources takes, empty where it takes none. Raises ``invalid_option``, ``bundle_invalid``."""
         pending = [(request, answer.ask_revision) for request, answer in zip(self.requests, answers) if answer.step is None]
         return self.sources.library(pending)
+
+    def has_library(self, answers: t.Sequence[LocalAnswer]) -> bool:
+        """Whether that library is here."""
+        library = self.library(answers)
+        return not library or self.context.has_library(library)
 
     def planner(self) -> Planner:
         """The part of planning that asks sources."""
@@ -246,11 +251,14 @@ def _plan(call: _Call) -> _Planned:
         return _Planned(call.finish([answer.step for answer in answers if answer.step]))
     needs_source = _needs_source(answers)
     library = call.library(answers) if needs_source else ""
-    if needs_source and context.check_mode and not context.has_library(library) and not os.access(params["backend_python"], os.X_OK):
+    if library and context.check_mode and not context.has_library(library) and not os.access(params["backend_python"], os.X_OK):
         return _Planned(unknown_plan(context, call.manifest, call.requests, answers, call.started))
-    if needs_source:
+    if library:
         # Before anything is written: under the backend's Python the whole module starts again.
         context.need_backend(params["backend_python"], library)
+    elif needs_source and os.access(params["backend_python"], os.X_OK):
+        # A bundle is read without any library; what chat templates can do is told with jinja2, where there is one.
+        context.need_backend(params["backend_python"], "jinja2")
     planner = call.planner()
     steps, budget = planner.plan(call.requests, answers, call.manifest)
     for warning in planner.warnings:
@@ -294,7 +302,7 @@ def _try_to_apply(call: _Call, planned: _Planned) -> dict[str, t.Any] | None:
             # alone does not tell: a holder that was killed may have finished a blob, and a removal collects after it has recorded.
             call.manifest = current
             answers = call.ask_host()
-            if _needs_source(answers) and not context.has_library(call.library(answers)):
+            if _needs_source(answers) and not call.has_library(answers):
                 return None
             steps, budget = planner.plan(call.requests, answers, current)
             if not set(_runtimes(steps)) <= set(held):

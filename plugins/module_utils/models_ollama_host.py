@@ -43,6 +43,9 @@ class OllamaHost:
         """``store``, ``api`` or ``cli``: the operator's choice, else the first that works here. Raises ``server_unreachable``."""
         if self._method is None:
             wanted = self.params["ollama_method"]
+            if self.params.get("bundle"):
+                # A server pulls from registries only.
+                wanted = _store_only(wanted)
             self._method = self._choose() if wanted == "auto" else wanted
         return self._method
 
@@ -86,6 +89,18 @@ class OllamaHost:
         if parts.netloc.lower() == ref.host.lower():
             return str(ref), parts.scheme == "http"
         return f"{parts.netloc}/{ref.repository}:{ref.tag}", parts.scheme == "http"
+
+
+def _store_only(wanted: str) -> str:
+    if wanted not in ("auto", STORE):
+        raise VenomError(
+            "invalid_option",
+            wanted="ollama_method auto or store for models of a bundle",
+            found=wanted,
+            todo="set ollama_models_dir to the server's OLLAMA_MODELS, and ollama_method to store",
+            option="ollama_method",
+        )
+    return STORE
 
 
 def _find_command() -> str | None:

@@ -64,6 +64,7 @@ def model_spec() -> Spec:
         token={"type": "str", "no_log": True},
         token_file={"type": "path", "no_log": False},
         ca_path={"type": "path"},
+        bundle={"type": "path"},
         max_disk_gb={"type": "float", "default": 50.0},
         confirm_above_gb={"type": "float", "default": 20.0},
         confirm_large={"type": "bool", "default": False},
@@ -104,6 +105,29 @@ def model_rules() -> dict[str, t.Any]:
             ("operation", "start", ("name", "models"), True),
             ("operation", "poll", ("operation_id",)),
         ],
+    }
+
+
+def bundle_spec() -> Spec:
+    """Options of ``venom_bundle``."""
+    return {
+        "path": {"type": "path", "required": True},
+        "models_dir": LOCATIONS["models_dir"],
+        "models": {"type": "list", "elements": "str", "default": []},
+        "wheels": {"type": "path"},
+        "archives": {"type": "list", "elements": "path", "default": []},
+        "collection": {"type": "path"},
+        "signing_key": {"type": "path", "no_log": False},
+        "lock_timeout": {"type": "float", "default": 60.0},
+    }
+
+
+def bundle_info_spec() -> Spec:
+    """Options of ``venom_bundle_info``."""
+    return {
+        "path": {"type": "path", "required": True},
+        "allowed_signers": {"type": "path"},
+        "verify": {"type": "str", "choices": ["index", "files", "full"], "default": "files"},
     }
 
 

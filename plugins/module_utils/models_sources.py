@@ -17,6 +17,7 @@ from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.ollama_manifest import Layer
 from ansible_collections.venom.llm.plugins.module_utils.policy import MAX_SMALL_FILE
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile, Source, Stream
+from ansible_collections.venom.llm.plugins.module_utils.sources.bundle import BundleSource
 from ansible_collections.venom.llm.plugins.module_utils.sources.http import origin_of, parse_endpoint
 from ansible_collections.venom.llm.plugins.module_utils.sources.hub import HubSource
 from ansible_collections.venom.llm.plugins.module_utils.sources.mirror import MirrorSource
@@ -95,7 +96,7 @@ class _MemoryStream:
 class RememberingSource:
     """A hub whose small files are asked for once: what the policy has read is not fetched again."""
 
-    def __init__(self, hub: HubSource | MirrorSource, policy: RetryPolicy) -> None:
+    def __init__(self, hub: HubSource | MirrorSource | BundleSource, policy: RetryPolicy) -> None:
         self._hub = hub
         self._read_range = RangeReader(hub, policy)
         self._contents: dict[str, bytes] = {}
@@ -142,7 +143,7 @@ def _announce(content: bytes, file: RemoteFile) -> str:
 
 
 class Sources:
-    """One hub and any number of registries, for one call that began at ``started`` on the monotonic clock."""
+    """One hub and any number of registries, or one bundle, for one call that began at ``started`` on the monotonic clock."""
 
     def __init__(self, params: t.Mapping[str, t.Any], started: float) -> None:
         self._params = params
@@ -153,6 +154,23 @@ class Sources:
         self._registries: dict[str, RegistrySource | MirrorSource] = {}
         self._mirrors: Mirrors | None = None
         self._plan: PlannedModels | None = None
+        self._bundle: BundleSource | None = None
+
+    @property
+    def bundle(self) -> BundleSource | None:
+        """The bundle that stands for hub and registries, if one was named. Raises ``bundle_invalid``, ``invalid_option``."""
+        path = self._params.get("bundle")
+        if self._bundle is None and path:
+            if self.has_mirrors:
+                raise VenomError(
+                    "invalid_option",
+                    wanted="models from a bundle, or by mirrors and plan",
+                    found="options of both",
+                    todo="leave out bundle, or mirrors, mirrors_only and plan",
+                    option="bundle",
+                )
+            self._bundle = BundleSource(path)
+        return self._bundle
 
     def transfer_options(self) -> TransferOptions:
         """How to transfer now, with what is left of the call's deadline. Raises ``deadline_exceeded``."""
@@ -176,9 +194,10 @@ class Sources:
 
     @property
     def hub(self) -> RememberingSource:
-        """The Hugging Face hub."""
+        """The Hugging Face hub, or the bundle."""
         if self._hub is None:
-            self._hub = RememberingSource(self._mirrored(self._make_hub) if self.has_mirrors else self._make_hub(), self._retry_policy)
+            mirrored = self._mirrored(self._make_hub) if self.has_mirrors else None
+            self._hub = RememberingSource(self.bundle or mirrored or self._make_hub(), self._retry_policy)
         return self._hub
 
     def _make_hub(self) -> HubSource:
@@ -192,8 +211,10 @@ class Sources:
             retry_policy=self._retry_policy,
         )
 
-    def registry(self, url: str, is_for_store: bool = True) -> RegistrySource | MirrorSource:
-        """The registry at a URL, behind the mirrors unless a server fetches by itself. Credentials are only for the one that was named."""
+    def registry(self, url: str, is_for_store: bool = True) -> RegistrySource | MirrorSource | BundleSource:
+        """The registry at a URL, behind the mirrors unless a server fetches by itself; or the bundle. Credentials: only for the one that was named."""
+        if self.bundle is not None:
+            return self.bundle
         key = f"{url} {is_for_store}"
         source = self._registries.get(key)
         if source is None:
@@ -266,7 +287,9 @@ class Sources:
         return MirrorSource(self.mirrors, self.plan, make_origin, params["mirrors_only"], self._retry_policy, params["stall_timeout"], locate)
 
     def library(self, pending: t.Iterable[tuple[Request, str]]) -> str:
-        """The third-party library that it takes to ask for these requests, each in a revision. Raises ``invalid_option``."""
+        """The third-party library that it takes to ask for these requests, each in a revision; empty for a bundle. Raises ``invalid_option``."""
+        if self.bundle is not None:
+            return ""
         plan = self.plan
         if self._params["mirrors_only"] or (
             plan is not None and all(plan.holds(request.ref, revision, request.include, request.exclude) for request, revision in pending)

@@ -12,12 +12,14 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from integration.models_support import install, small_model
+from integration.models_support import FakeContext, defaults, install, small_model
 
+from ansible_collections.venom.llm.plugins.module_utils.bundle_making import run_bundle
 from ansible_collections.venom.llm.plugins.module_utils.bundles import export_bundle
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry, FileRecord, snapshot_sha256
+from ansible_collections.venom.llm.plugins.module_utils.models_options import bundle_spec
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.ollama_manifest import OllamaManifest
 from ansible_collections.venom.llm.plugins.module_utils.policy import check_code, check_indexes, select_files
@@ -225,6 +227,68 @@ def test_an_ollama_model_crosses_the_gap(tmp_path: Path, no_network: t.Callable[
     assert found is not None
     assert found.digest == digest
     assert contents(tmp_path / "isolated") == contents(tmp_path / "connected")
+
+
+def make_bundle(folder: Path, models: str) -> str:
+    """A bundle by the operation of ``venom_bundle``."""
+    params = defaults(bundle_spec())
+    result = run_bundle(dict(params, path=str(folder / "bundle"), models_dir=models), FakeContext())
+    assert result["changed"]
+    return str(folder / "bundle")
+
+
+def test_venom_model_takes_a_bundle_for_a_hub(
+    tmp_path: Path, hub: Hub, installed: list[Entry], no_network: t.Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_bundle(tmp_path, models_dir(tmp_path))
+    hub.down()
+    no_network()
+    # Neither the library of the hub, nor a token, nor the folder that the backend would be in.
+    monkeypatch.setattr(FakeContext, "has_library", lambda *dummy: False)
+    wanted: dict[str, t.Any] = {"models": [{"name": "a/b", "alias": "bee"}, {"name": "c/d", "state": "latest"}], "bundle": bundle}
+    wanted.update(token_file=str(tmp_path / "no-token"), endpoint="https://hub.invalid")
+    check = install(tmp_path / "isolated", None, check=True, **wanted)
+    assert not (tmp_path / "isolated").exists()
+    real = install(tmp_path / "isolated", None, **wanted)
+    assert (check["changed"], check["diff"]) == (real["changed"], real["diff"])
+    assert real["bytes_fetched"] == check["bytes_to_fetch"] > 0
+    assert sorted(entry["revision"] for entry in real["models"]) == sorted(entry.revision for entry in installed)
+    for entry in Manifest.load(models_dir(tmp_path, "isolated")).models:
+        before = next(item for item in installed if item.name == entry.name)
+        assert contents(entry.local_path) == contents(before.local_path)
+        assert entry.facts == before.facts
+    again = install(tmp_path / "isolated", None, **wanted)
+    assert (again["changed"], again["bytes_fetched"]) == (False, 0)
+    with pytest.raises(VenomError) as caught:
+        install(tmp_path / "isolated", None, name="e/f", bundle=bundle)
+    assert caught.value.reason_code == "not_found"
+    large = max(installed[0].files, key=lambda record: record.size)
+    blob = Path(bundle, "blobs", "sha256", large.digest.hex[:2], large.digest.hex)
+    good = blob.read_bytes()
+    blob.write_bytes(good[:-1000] + bytes([good[-1000] ^ 1]) + good[-999:])
+    with pytest.raises(VenomError) as caught:
+        install(tmp_path / "another", None, **wanted)
+    assert caught.value.reason_code == "digest_mismatch"
+    blob.write_bytes(good)
+    assert install(tmp_path / "another", None, **wanted)["changed"]
+
+
+def test_venom_model_takes_a_bundle_for_a_registry(tmp_path: Path) -> None:
+    config, layers = ollama_layers(tmp_path / "layers", pad_mb=2)
+    with Registry() as registry:
+        digest = registry.add("library/tiny", "latest", layers, config)
+        options: dict[str, t.Any] = {"name": "tiny", "fit": "warn", "ollama_url": "http://127.0.0.1:9"}
+        first = dict(options, registry=registry.url, allowed_hosts=[str(registry.cdn_url).rpartition("//")[2]], ollama_method="store")
+        install(tmp_path / "connected", None, ollama_models_dir=str(tmp_path / "connected" / "store"), **first)
+    bundle = make_bundle(tmp_path, models_dir(tmp_path))
+    wanted = dict(options, registry="http://127.0.0.1:9", bundle=bundle, ollama_models_dir=str(tmp_path / "isolated" / "store"), alias="small")
+    with pytest.raises(VenomError) as caught:
+        install(tmp_path / "isolated", None, ollama_method="cli", **wanted)
+    assert caught.value.reason_code == "invalid_option"
+    found = install(tmp_path / "isolated", None, **wanted, ollama_method="store")
+    assert [(entry["revision"], entry["alias"]) for entry in found["models"]] == [(digest, "small")]
+    assert contents(tmp_path / "isolated" / "store") == contents(tmp_path / "connected" / "store")
+    assert install(tmp_path / "isolated", None, **wanted)["changed"] is False
 
 
 def plan_path(plan: ModelPlan, content: Path) -> str:

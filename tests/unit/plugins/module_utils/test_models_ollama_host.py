@@ -52,6 +52,17 @@ def test_the_operators_choice_is_not_questioned_and_the_method_is_chosen_once(tm
     assert host.method == "api", "a server that goes away in the middle must not change the plan"
 
 
+@pytest.mark.parametrize("wanted", ["auto", "store", "api", "cli"])
+def test_models_of_a_bundle_go_into_the_store(tmp_path: Path, wanted: str) -> None:
+    host = models_ollama_host.OllamaHost(dict(FakeOllamaHost(tmp_path).params, ollama_method=wanted, bundle="/srv/bundle"))
+    if wanted in ("auto", "store"):
+        assert host.method == "store"
+        return
+    with pytest.raises(VenomError) as caught:
+        assert host.method
+    assert (caught.value.reason_code, caught.value.details["option"]) == ("invalid_option", "ollama_method")
+
+
 def test_a_command_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models_ollama_host, "_find_command", lambda: None)
     with pytest.raises(VenomError) as caught:

@@ -13,14 +13,17 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils import models_sources
+from ansible_collections.venom.llm.plugins.module_utils.bundles import export_bundle
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.models_request import Request
 from ansible_collections.venom.llm.plugins.module_utils.models_sources import RememberingSource, Sources, parse_rate, read_secret
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
+from ansible_collections.venom.llm.plugins.module_utils.sources.bundle import BundleSource
 from ansible_collections.venom.llm.plugins.module_utils.sources.http import Part
 from ansible_collections.venom.llm.plugins.module_utils.sources.mirror import MirrorSource
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.bundle_samples import hub_model
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.models_samples import module_params
 
 
@@ -173,6 +176,21 @@ def test_each_registry_is_made_once(made: None, tmp_path: Path) -> None:
     sources = Sources(module_params(tmp_path), 0.0)
     assert sources.registry("https://hf.co") is sources.registry("https://hf.co")
     assert sources.registry("https://hf.co") is not sources.registry("https://registry.ollama.ai")
+
+
+def test_a_bundle_stands_for_hub_and_registries(made: None, tmp_path: Path) -> None:
+    entry = hub_model(tmp_path / "models", {"model.safetensors": b"w", "config.json": b"{}"})
+    export_bundle(str(tmp_path / "models"), [entry], str(tmp_path / "bundle"))
+    params = module_params(tmp_path, bundle=str(tmp_path / "bundle"), token_file=str(tmp_path / "not-read"))
+    sources = Sources(params, 0.0)
+    assert isinstance(sources.bundle, BundleSource)
+    assert sources.registry("https://hf.co") is sources.registry("https://registry.ollama.ai") is sources.bundle
+    plan = sources.hub.resolve(entry.ref, None, (), ())
+    assert {file.path: sources.hub.read(file) for file in plan.files} == {"model.safetensors": b"w", "config.json": b"{}"}
+    assert Sources(module_params(tmp_path), 0.0).bundle is None
+    with pytest.raises(VenomError) as caught:
+        Sources(module_params(tmp_path, bundle=str(tmp_path / "nowhere")), 0.0).registry("https://hf.co")
+    assert caught.value.reason_code == "bundle_invalid"
 
 
 def test_certificates_that_are_not_there_are_told(made: None, tmp_path: Path) -> None:
