@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -20,9 +20,6 @@ from lab.settings import CHECKOUT, Settings
 
 CACHE = Settings.from_env().cache
 PYTHON = "{}.{}".format(*sys.version_info[:2])
-#: Variables that playbooks themselves read, beside the options of their roles; each names the files that document it.
-PLAYBOOK_VARIABLES = {"venom_hosts", "venom_become", "venom_remove_all", "venom_remove_confirm"}
-_DEFAULT_WORDS = re.compile(r"(venom_[a-z0-9_]+)\s*\|\s*default\(")
 
 
 def venv(name: str, requirements: t.Sequence[str]) -> Path:
@@ -60,22 +57,20 @@ def load(path: Path) -> t.Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+@functools.cache
 def playbooks() -> dict[str, Path]:
     """The playbooks of the collection by their fully qualified names."""
     return {f"venom.llm.{path.stem}": path for path in sorted((CHECKOUT / "playbooks").glob("*.yml"))}
 
 
-def options_of(playbook: str) -> dict[str, dict[str, t.Any]]:
-    """The variables that a playbook takes: options of its roles' entry points, and what the playbook itself reads, with what is known of them."""
-    path = playbooks()[playbook]
-    found: dict[str, dict[str, t.Any]] = {name: {} for name in _DEFAULT_WORDS.findall(path.read_text(encoding="utf-8"))}
-    for play in load(path):
-        for task in [*play.get("pre_tasks", []), *play.get("tasks", [])]:
-            role = task.get("ansible.builtin.import_role") or task.get("ansible.builtin.include_role")
-            if role:
-                spec = load(CHECKOUT / "roles" / role["name"].rpartition(".")[2] / "meta/argument_specs.yml")["argument_specs"]
-                entry = role.get("tasks_from", "main")
-                found.update(spec.get(entry, spec["main"]).get("options") or {})
+@functools.cache
+def specs() -> dict[str, dict[str, t.Any]]:
+    """Every option of every entry point of every role. Where several have one, the entry point main has the word."""
+    found: dict[str, dict[str, t.Any]] = {}
+    for path in sorted((CHECKOUT / "roles").glob("*/meta/argument_specs.yml")):
+        entries = load(path)["argument_specs"]
+        for name in sorted(entries, key=lambda name: name == "main"):
+            found.update(entries[name].get("options") or {})
     return found
 
 

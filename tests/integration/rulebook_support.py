@@ -106,7 +106,7 @@ class FakeAwx:
     """The parts of AWX's API that starting a job needs. It takes what the job templates prompt for, as AWX does, and ends every job at once."""
 
     def __init__(self, templates: t.Sequence[t.Mapping[str, t.Any]], token: str) -> None:
-        self.templates = {number: template for number, template in enumerate(templates, 1)}
+        self.templates = dict(enumerate(templates, 1))
         self.token = token
         #: (name of the template, what was taken of the launch's data)
         self.launched: list[tuple[str, dict[str, t.Any]]] = []

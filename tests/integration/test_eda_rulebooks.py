@@ -12,7 +12,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from integration.automation_support import aap_data, dummy_collection, load, options_of, playbooks
+from integration.aap_checks import taken_by
+from integration.automation_support import aap_data, dummy_collection, load, playbooks
 from integration.rulebook_support import FakeAwx, Rulebook, alert
 
 from ansible_collections.venom.llm.plugins.module_utils.drift import KINDS
@@ -76,7 +77,7 @@ def test_every_action_is_one_that_there_is(name: str) -> None:
         assert rule["throttle"]["once_within"] and rule["throttle"]["group_by_attributes"], rule["name"]
         (kind, action), = rule["action"].items()
         if kind == "run_playbook":
-            assert set(action["extra_vars"]) <= set(options_of(action["name"])), rule["name"]
+            assert set(action["extra_vars"]) <= set(taken_by(action["name"])), rule["name"]
         else:
             (template,) = [each for each in aap_data()["controller_templates"] if each["name"] == action["name"]]
             assert kind == "run_job_template" and template["ask_limit_on_launch"] and set(action["job_args"]) == {"limit"}
@@ -112,7 +113,8 @@ def test_a_storm_of_alerts_is_one_repair_of_each_host(noted: Noted, tmp_path: Pa
         assert rulebook.post({"alerts": [alert("VenomRuntimeDown", "gpu-3:9100")]}, token=None) == 401
         assert rulebook.post({"no": "alerts"}) == 200
         rulebook.alert(alert("NodeDown", "gpu-3:9100"), alert("VenomRuntimeDown", "gpu-3:9100", status="resolved"), alert("VenomDrift", "gpu-3:9100"))
-        rulebook.alert(*(alert("VenomRuntimeDown", name) for name in ("*", "gpu-2,gpu-3", "!gpu-1", "venom:gpu-1", "{{ 'gpu-3' }}", "~gpu", "", "a b")))
+        hostile = ("*", "gpu-2,gpu-3", "!gpu-1", "venom:gpu-1", "{{ 'gpu-3' }}", "~gpu", "", "gpu-3 -e a=b", "gpu-3\ngpu-2", "[::1]:9100")
+        rulebook.alert(*(alert("VenomRuntimeDown", name) for name in hostile))
         for dummy in range(50):
             rulebook.alert(alert("VenomAliasMismatch", "gpu-1:9100", runtime="vllm"), alert("VenomRuntimeDown", "gpu-1:9100", runtime="ollama"))
         rulebook.alert(alert("VenomRuntimeDown", "elsewhere:9100"), alert("VenomRuntimeDown", "gpu-2"))
