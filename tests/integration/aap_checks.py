@@ -28,8 +28,8 @@ KEYS: dict[str, set[str]] = {
     },
     "controller_inventories": {"name", "description", "organization", "variables"},
     "controller_inventory_sources": {
-        "name", "description", "organization", "inventory", "source", "source_project", "source_path", "execution_environment", "overwrite",
-        "overwrite_vars", "update_on_launch", "update_cache_timeout",
+        "name", "description", "organization", "inventory", "source", "source_project", "source_path", "source_vars", "execution_environment",
+        "overwrite", "overwrite_vars", "update_on_launch", "update_cache_timeout",
     },
     "controller_templates": {
         "name", "description", "organization", "project", "inventory", "execution_environment", "credentials", "playbook", "extra_vars", "job_type",

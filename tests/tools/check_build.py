@@ -19,7 +19,8 @@ BIN = Path(sys.executable).parent
 UNWANTED = (".venv/", ".cache/", ".lab/", ".demo/", ".git/", ".ci/", "collections/ansible_collections")
 WANTED = (
     "LICENSE", "README.md", "meta/runtime.yml", "plugins/modules/venom_model.py", "playbooks/site.yml", "roles/vllm/README.md", "templates/",
-    "meta/execution-environment.yml", "meta/ee-bindep.txt", "extensions/eda/rulebooks/alerts.yml", "extensions/aap/project/collections/requirements.yml",
+    "meta/execution-environment.yml", "meta/ee-bindep.txt", "extensions/eda/rulebooks/alerts.yml",
+    "extensions/aap/project/collections/requirements.yml",
 )  # fmt: skip
 
 
