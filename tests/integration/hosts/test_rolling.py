@@ -154,10 +154,14 @@ def test_a_line_that_is_cut_in_the_middle_stops_the_roll_and_the_next_run_finish
     lab.cut("lab2")
     try:
         run = playing.end(4)
+        assert [line["host"] for line in run.tasks if line["outcome"] == "unreachable"] == ["lab2"] and told(run, DRAIN) == ["lab1", "lab2"]
+        assert haproxy.statuses()["lab2"] in ("DRAIN", "DOWN")
+        # A host that does not answer from the beginning: nothing is drained at all.
+        deaf = operator.play("activate", *LIMIT, expect=None, venom_model_name=AURORA, **DECLARED)
+        assert deaf.status != 0 and "roll_stopped" in deaf.output and told(deaf, DRAIN) == deaf.changed() == []
     finally:
         lab.heal("lab2")
-    assert [line["host"] for line in run.tasks if line["outcome"] == "unreachable"] == ["lab2"] and told(run, DRAIN) == ["lab1", "lab2"]
-    assert haproxy.statuses()["lab2"] in ("DRAIN", "DOWN") and serving(lights)[::2] == [AURORA, BOREALIS]
+    assert serving(lights)[::2] == [AURORA, BOREALIS]
     rest = operator.play("activate", *LIMIT, venom_model_name=AURORA, **DECLARED)
     assert told(rest, RESTORE) == ["lab2", "lab3"]
     assert serving(lights) == [AURORA] * 3 and haproxy.statuses() == dict.fromkeys(HOSTS, "UP")
