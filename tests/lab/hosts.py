@@ -199,13 +199,13 @@ class Lab:
             state.rmdir()
 
     def clean(self) -> None:
-        """Down, and the cache of images, layers and wheels too. Raises ``LabError`` while another lab stands on it."""
+        """Down, and the cache of images, layers, wheels and packages too. Raises ``LabError`` while another lab stands on it."""
         self.down()
         cache = self._settings.cache
         for mount in mounts():
             if mount.kind == "overlay" and str(cache) in mount.options:
                 raise LabError(f"the cache {cache} is in use by another lab: {mount.point}")
-        for folder in ("images", "layers", "wheels"):
+        for folder in ("images", "layers", "wheels", "debs"):
             shutil.rmtree(cache / folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             cache.rmdir()

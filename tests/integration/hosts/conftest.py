@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from operators import TOKEN, Operator
 
+from lab import debs
 from lab.hosts import Lab
 from lab.hub import Hub
 from lab.hub.demo import add_demo
@@ -22,6 +23,9 @@ from lab.wheels import ensure as ensure_wheels
 STATE = CHECKOUT / ".lab" / os.environ.get("VENOM_TEST_LAB", "pytest")
 #: Where the hosts see the wheel folder.
 WHEELS = "/srv/wheels"
+#: Where the hosts see Debian packages, after ``debs.use(lab, host, DEBS)``; and what can be installed from there.
+DEBS = "/srv/debs"
+PACKAGES = ("nginx", "haproxy")
 
 #: The real vLLM in a size that a small machine serves: one GiB of KV cache, no compilation. Ollama has a file of tests of its own.
 SERVING = {
@@ -49,8 +53,9 @@ def lab(wheels: Path) -> t.Iterator[Lab]:
     hosts = Lab(STATE)
     hosts.down()
     try:
-        hosts.up(2, "bookworm", binds_ro=[f"{wheels}:{WHEELS}"])
-        hosts.up(3, "trixie", binds_ro=[f"{wheels}:{WHEELS}"])
+        for count, suite in ((2, "bookworm"), (3, "trixie")):
+            packages = debs.ensure(hosts.settings, suite, PACKAGES)
+            hosts.up(count, suite, binds_ro=[f"{wheels}:{WHEELS}", f"{packages}:{DEBS}"])
         yield hosts
     finally:
         hosts.down()
