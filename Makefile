@@ -26,7 +26,8 @@ LAB_PACKAGES := \
   'ssh:openssh-client:reaches the test hosts' \
   'git:git:lists the files to test' \
   'shellcheck:shellcheck:reads the shell scripts in ansible-test sanity' \
-  '/usr/lib/*/libnuma.so.1:libnuma1:the CPU build of vLLM loads it'
+  '/usr/lib/*/libnuma.so.1:libnuma1:the CPU build of vLLM loads it' \
+  'java:default-jre-headless:ansible-rulebook runs on it'
 
 .PHONY: help demo demo-clean test toolchain lint sanity units pytest molecule lab-up lab-down lab-clean bench build clean
 
@@ -71,7 +72,7 @@ lab-down: ## Stop the lab, and what a test run that was killed has left of its o
 
 lab-clean: lab-down ## The same, and everything that tests keep between runs: roots, wheels, vLLM, releases of ansible-core
 	@$(LAB) clean
-	rm -rf "$(VENOM_LAB_CACHE)"/vllm-* "$(VENOM_LAB_CACHE)"/ansible-core-*
+	rm -rf "$(VENOM_LAB_CACHE)"/vllm-* "$(VENOM_LAB_CACHE)"/ansible-core-* "$(VENOM_LAB_CACHE)"/automation-* "$(VENOM_LAB_CACHE)"/execution-environment-*
 	@rmdir "$(VENOM_LAB_CACHE)" 2>/dev/null || true
 
 bench: toolchain ## Print the cost of a no-op, an install and a verification beside what others take, in about ten minutes

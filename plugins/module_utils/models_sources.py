@@ -212,7 +212,7 @@ class Sources:
         )
 
     def registry(self, url: str, is_for_store: bool = True) -> RegistrySource | MirrorSource | BundleSource:
-        """The registry at a URL, behind the mirrors unless a server fetches by itself; or the bundle. Credentials: only for the one that was named."""
+        """The registry at a URL, behind the mirrors unless a server fetches by itself; or the bundle. Credentials are for the named one only."""
         if self.bundle is not None:
             return self.bundle
         key = f"{url} {is_for_store}"

@@ -17,7 +17,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 UNWANTED = (".venv/", ".cache/", ".lab/", ".demo/", ".git/", ".ci/", "collections/ansible_collections")
-WANTED = ("LICENSE", "README.md", "meta/runtime.yml", "plugins/modules/venom_model.py", "playbooks/site.yml", "roles/vllm/README.md", "templates/")
+WANTED = (
+    "LICENSE", "README.md", "meta/runtime.yml", "plugins/modules/venom_model.py", "playbooks/site.yml", "roles/vllm/README.md", "templates/",
+    "meta/execution-environment.yml", "meta/ee-bindep.txt", "extensions/eda/rulebooks/alerts.yml",
+    "extensions/aap/project/collections/requirements.yml",
+)  # fmt: skip
 
 
 def run(*command: str, cwd: Path = ROOT, **environment: str) -> str:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the venom.llm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which runtime the role activation means by a model that a survey asks for."""
+"""Which runtime the role activation means by a model that a survey asks for, and in which batches hosts are switched."""
 from __future__ import annotations
 
 import typing as t
@@ -58,3 +58,29 @@ def test_what_the_profile_and_the_provider_say() -> None:
     assert wanted(["ollama"], venom_model_alias="unheard-of") == {"ollama": "unheard-of"}
     assert wanted(venom_model_name="a/b", venom_model_provider="ollama") == {"ollama": "a/b"}
     assert wanted(venom_model_name="llama3", venom_model_provider="huggingface") == {"vllm": "llama3"}
+
+
+def batches(used: bool = False, **given: t.Any) -> t.Any:
+    variables = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text(encoding="utf-8"))
+    known = {**templating.trusted(variables), **defaults, "_venom_balancer_used": used, **given}
+    return {key: templating.render(text, known) for key, text in templating.trusted(variables["_venom_roll_batches"]).items()}
+
+
+@pytest.mark.parametrize(
+    ("used", "given", "serial", "most"),
+    [
+        (False, {}, ["100%"], "100"),
+        (True, {}, ["1"], "0"),
+        (False, {"venom_activation_serial": 2}, ["2"], "0"),
+        (False, {"venom_activation_serial": "25%"}, ["25%"], "0"),
+        (True, {"venom_activation_serial": "100%"}, ["100%"], "0"),
+        (False, {"venom_activation_canary": 1}, [1, "100%"], "0"),
+        (True, {"venom_activation_canary": "2"}, [2, "1"], "0"),
+        (True, {"venom_activation_max_fail_percentage": 30}, ["1"], "30"),
+        (False, {"venom_activation_max_fail_percentage": 0}, ["100%"], "0"),
+    ],
+)
+def test_batches_of_hosts(used: bool, given: dict[str, t.Any], serial: list[t.Any], most: str) -> None:
+    found = batches(used, **given)
+    assert found["serial"] == serial and str(found["max_fail_percentage"]) == most

@@ -6,7 +6,8 @@
 It takes vLLM's own arguments. ``behaviour.json`` in the model folder: ``die`` (exit status at start), ``says`` (lines of its log before
 that), ``delay`` (seconds before it listens), ``silent`` (never listens), ``id`` and ``root`` (what it lists), ``health`` and ``chat``
 (HTTP status), ``hang`` (paths that get no answer), ``text`` (the completion), ``no_template``, ``die_at_completion``, ``in_flight`` (gauge,
-or the file that holds it; without it, the requests that are really in work), ``seconds`` (that a completion takes), ``ignore_term``,
+or the file that holds it; without it, the requests that are really in work), ``seconds`` (that a completion takes; a request may name
+its own), ``ignore_term``,
 ``children`` (that ignore SIGTERM, each in a session of its own).
 """
 from __future__ import annotations
@@ -68,7 +69,7 @@ def make_handler(options: argparse.Namespace, behaviour: dict[str, t.Any]) -> ty
                 time.sleep(600)
             if behaviour.get("die_at_completion"):
                 os._exit(1)
-            time.sleep(behaviour.get("seconds", 0))
+            time.sleep(asked.get("seconds", behaviour.get("seconds", 0)))
             chat = self.path == "/v1/chat/completions"
             if asked["model"] != options.served_model_name:
                 self._send(404, {"error": {"message": f"The model `{asked['model']}` does not exist."}})
