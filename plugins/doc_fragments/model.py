@@ -45,7 +45,7 @@ options:
   bundle:
     description:
       - Folder on the host that M(venom.llm.venom_bundle) made, in place of every hub and registry. No network is used, no token is read, and
-        C(huggingface_hub) is not needed. What is refused of a hub is refused of a bundle.
+        C(huggingface_hub) is not needed. What is refused of a hub is refused of a bundle. Not together with C(mirrors), C(mirrors_only) or C(plan).
       - Ollama models go into O(ollama_models_dir), since a server pulls from registries only.
     type: path
     version_added: 0.1.0

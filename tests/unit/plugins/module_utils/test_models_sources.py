@@ -193,6 +193,13 @@ def test_a_bundle_stands_for_hub_and_registries(made: None, tmp_path: Path) -> N
     assert caught.value.reason_code == "bundle_invalid"
 
 
+@pytest.mark.parametrize("option", [{"mirrors": ["http://127.0.0.1:1"]}, {"plan": {"format": 1}}, {"mirrors_only": True}])
+def test_a_bundle_and_mirrors_contradict_each_other(option: dict[str, t.Any], tmp_path: Path) -> None:
+    with pytest.raises(VenomError) as caught:
+        Sources(module_params(tmp_path, bundle=str(tmp_path), **option), 0.0).library([])
+    assert (caught.value.reason_code, caught.value.details["option"]) == ("invalid_option", "bundle")
+
+
 def test_certificates_that_are_not_there_are_told(made: None, tmp_path: Path) -> None:
     with pytest.raises(VenomError) as caught:
         Sources(module_params(tmp_path, ca_path=str(tmp_path / "missing.pem")), 0.0).registry("https://hf.co")
