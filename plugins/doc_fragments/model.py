@@ -39,7 +39,7 @@ options:
     version_added: 0.1.0
   ca_path:
     description:
-      - File of CA certificates that the hub's certificate is checked against, instead of the usual ones.
+      - File of CA certificates that the certificates of hub, registry and mirrors are checked against, instead of the usual ones.
     type: path
     version_added: 0.1.0
   max_disk_gb:
@@ -204,5 +204,51 @@ options:
     description:
       - Account that a store which is not there yet is made for. An existing store keeps its owner.
     type: str
+    version_added: 0.1.0
+"""
+
+    MIRRORS = r"""
+options:
+  plan:
+    description:
+      - What models consist of, as RV(venom.llm.venom_model_info#module:plan) of a host that has them says it.
+      - What it has is asked of no hub and no registry, so that takes no token, no internet and no huggingface_hub. The library requests is
+        enough.
+      - Every file is then verified by its SHA-256, and every check of O(allow_pickle), O(allow_remote_code), O(fit) and the limits is made as
+        with a hub.
+    type: dict
+    version_added: 0.1.0
+  mirrors:
+    description:
+      - Base URLs of mirrors, which have contents at C(sha256/) and 64 hexadecimal digits below it, as the role C(mirror) serves them.
+      - Each content is taken from one of them, chosen at random. One that does not answer, is too slow, does not have it or gives wrong bytes is
+        left for another, and in the end for the hub or the registry.
+      - Without O(plan) the hub or the registry is still asked what a model consists of, and for the small files that a hub announces by
+        their git SHA-1.
+      - They do not concern O(ollama_method=api) and O(ollama_method=cli), where the Ollama server fetches by itself.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.1.0
+  mirrors_only:
+    description:
+      - Never ask the hub or the registry. What neither O(plan) nor O(mirrors) have is an error.
+    type: bool
+    default: false
+    version_added: 0.1.0
+  mirror_username:
+    description:
+      - Account for basic authentication at O(mirrors). It and the password are sent to nobody else.
+    type: str
+    version_added: 0.1.0
+  mirror_password:
+    description:
+      - Password of O(mirror_username).
+    type: str
+    version_added: 0.1.0
+  mirror_password_file:
+    description:
+      - File on the managed host that holds the password.
+    type: path
     version_added: 0.1.0
 """

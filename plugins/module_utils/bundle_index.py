@@ -126,7 +126,21 @@ class BundleIndex:
 
     def to_bytes(self) -> bytes:
         """The index as a file: the same models give the same bytes."""
-        return to_json({"schema": SCHEMA, "created_at": self.created_at, "models": [model.to_dict() for model in self.models]})
+        return to_json(self.to_dict())
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """As JSON, every field."""
+        return {"schema": SCHEMA, "created_at": self.created_at, "models": [model.to_dict() for model in self.models]}
+
+    @classmethod
+    def from_dict(cls, data: t.Any) -> BundleIndex:
+        """The checked index of what ``to_dict`` gave, which somebody may have changed since. Raises ``ValueError``."""
+        try:
+            return cls._parse(data)
+        except VenomError as error:
+            raise ValueError(f"a bad record: {error.found}") from error
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"something malformed ({type(error).__name__}: {str(error)[:200]})") from error
 
     @classmethod
     def read(cls, root: str) -> BundleIndex:

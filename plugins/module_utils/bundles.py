@@ -41,6 +41,8 @@ _LOCK_NAME = "bundle.lock"
 Progress = t.Callable[[int, int], None]
 #: The store that an entry's bytes are in.
 StoreOf = t.Callable[[Entry], t.Union[Blobs, OllamaStore]]
+#: A model as a bundle keeps it, and the store that has its bytes.
+Chosen = tuple[BundleModel, t.Union[Blobs, OllamaStore]]
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,21 @@ def export_bundle(
     Raises ``digest_mismatch`` for a store whose bytes are wrong, ``not_installed`` for files that are not there, ``bundle_invalid``
     for a folder whose index is damaged, ``disk_full``, ``locked``, ``invalid_name``, ``OSError``.
     """
+    chosen = describe_models(models_dir, entries, store_of)
+    target = os.path.abspath(target)
+    make_folders(target)
+    with Lock(safe_join(target, _LOCK_NAME), lock_timeout, {"work": "bundle export"}):
+        return _Export(target, progress).run(chosen)
+
+
+def describe_models(models_dir: str, entries: t.Sequence[Entry], store_of: StoreOf | None = None) -> list[Chosen]:
+    """What an export of these models would carry, read off records and manifests. Raises ``not_installed``, ``digest_mismatch``."""
 
     def find_store(entry: Entry) -> Blobs | OllamaStore:
         return Blobs(models_dir) if entry.provider == "huggingface" else OllamaStore(entry.local_path)
 
     stores = store_of or find_store
-    chosen = [(_describe(entry, stores(entry)), stores(entry)) for entry in entries]
-    target = os.path.abspath(target)
-    make_folders(target)
-    with Lock(safe_join(target, _LOCK_NAME), lock_timeout, {"work": "bundle export"}):
-        return _Export(target, progress).run(chosen)
+    return [(_describe(entry, stores(entry)), stores(entry)) for entry in entries]
 
 
 def _describe(entry: Entry, store: Blobs | OllamaStore) -> BundleModel:

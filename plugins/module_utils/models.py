@@ -144,6 +144,11 @@ class _Call:
             self._sources = Sources(self.params, self.started)
         return self._sources
 
+    def library(self, answers: t.Sequence[LocalAnswer]) -> str:
+        """The third-party library that asking the sources takes. Raises ``invalid_option``."""
+        pending = [(request, answer.ask_revision) for request, answer in zip(self.requests, answers) if answer.step is None]
+        return self.sources.library(pending)
+
     def planner(self) -> Planner:
         """The part of planning that asks sources."""
         from ansible_collections.venom.llm.plugins.module_utils.models_online import Planner
@@ -240,11 +245,12 @@ def _plan(call: _Call) -> _Planned:
     if _is_all_kept(answers):
         return _Planned(call.finish([answer.step for answer in answers if answer.step]))
     needs_source = _needs_source(answers)
-    if needs_source and context.check_mode and not context.has_library() and not os.access(params["backend_python"], os.X_OK):
+    library = call.library(answers) if needs_source else ""
+    if needs_source and context.check_mode and not context.has_library(library) and not os.access(params["backend_python"], os.X_OK):
         return _Planned(unknown_plan(context, call.manifest, call.requests, answers, call.started))
     if needs_source:
         # Before anything is written: under the backend's Python the whole module starts again.
-        context.need_backend(params["backend_python"])
+        context.need_backend(params["backend_python"], library)
     planner = call.planner()
     steps, budget = planner.plan(call.requests, answers, call.manifest)
     for warning in planner.warnings:
@@ -288,17 +294,25 @@ def _try_to_apply(call: _Call, planned: _Planned) -> dict[str, t.Any] | None:
             # alone does not tell: a holder that was killed may have finished a blob, and a removal collects after it has recorded.
             call.manifest = current
             answers = call.ask_host()
-            if _needs_source(answers) and not context.has_library():
+            if _needs_source(answers) and not context.has_library(call.library(answers)):
                 return None
             steps, budget = planner.plan(call.requests, answers, current)
             if not set(_runtimes(steps)) <= set(held):
                 return None
         applier = Applier(call.manifest, call.sources, call.host)
         outcome = applier.apply(steps, collect_first=budget.reclaimable > 0 and budget.to_fetch > 0)
-    for warning in outcome.warnings:
+    for warning in (*outcome.warnings, *call.sources.warnings()):
         context.warn(warning)
     return make_result(
-        context, outcome.manifest, steps, budget, call.started, outcome.bytes_fetched, outcome.files_repaired, outcome.operations
+        context,
+        outcome.manifest,
+        steps,
+        budget,
+        call.started,
+        outcome.bytes_fetched,
+        outcome.files_repaired,
+        outcome.operations,
+        call.sources.bytes_by_source(outcome.bytes_fetched),
     )
 
 

@@ -28,8 +28,9 @@ from ansible_collections.venom.llm.plugins.module_utils.models_sources import So
 from ansible_collections.venom.llm.plugins.module_utils.models_steps import INSTALL, KEEP, RECORD, RELINK, REMOVE, SNAPSHOT, STORE, Step
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest
 from ansible_collections.venom.llm.plugins.module_utils.policy_headers import check_weights
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
 from ansible_collections.venom.llm.plugins.module_utils.store import partials
-from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
+from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs, hash_file
 from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import Snapshots
 from ansible_collections.venom.llm.plugins.module_utils.transfer.engine import fetch
 
@@ -169,7 +170,14 @@ class Applier:
             digests.update(report.digests)
         for file in step.files:
             check_weights(step.request.ref, file.path, self._blobs.path(digests[file.announced]))
-        return [FileRecord(file.path, file.size, digests[file.announced], git_sha1=file.git_sha1) for file in step.files]
+        return [FileRecord(file.path, file.size, digests[file.announced], git_sha1=self._git_sha1(file)) for file in step.files]
+
+    def _git_sha1(self, file: RemoteFile) -> str | None:
+        """Git's SHA-1 of a file, if it is true: where a plan gives both digests, only the SHA-256 was compared until now."""
+        if file.git_sha1 is None or file.sha256 is None:
+            return file.git_sha1
+        dummy_sha256, found = hash_file(self._blobs.path(self._contents[file.announced]), file.size)
+        return found if found == file.git_sha1 else None
 
     def _change(self, change: t.Callable[[Manifest], Manifest]) -> None:
         self.outcome.manifest = change_manifest(self.outcome.manifest.models_dir, change)

@@ -33,6 +33,10 @@ def run_info(params: Params, context: ModuleContext) -> dict[str, t.Any]:
         "calls": [call.describe() for call in running_calls(params["models_dir"])],
         "locks": read_holders(params["models_dir"]),
     }
+    if params.get("plan"):
+        from ansible_collections.venom.llm.plugins.module_utils.plan_making import make_plan
+
+        result["plan"] = make_plan(manifest, [entry for entry in manifest.models if name is None or entry.answers_to(name)], context.warn)
     if params["usage"]:
         result["usage"] = _usage(manifest, params)
     return result

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.models_steps import API, CLI, STORE
-from ansible_collections.venom.llm.plugins.module_utils.names import OLLAMA_HOST, ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.store.ollama import OllamaStore
 
 if t.TYPE_CHECKING:
@@ -76,12 +76,9 @@ class OllamaHost:
 
     def registry_of(self, ref: ModelRef) -> str:
         """The URL of the registry that has a model: the one in its name, else the operator's."""
-        from ansible_collections.venom.llm.plugins.module_utils.sources.registry import parse_registry
+        from ansible_collections.venom.llm.plugins.module_utils.sources.registry import registry_url
 
-        registry = parse_registry(self.params["registry"])
-        if ref.host == OLLAMA_HOST or urlsplit(registry).netloc.lower() == ref.host.lower():
-            return registry
-        return f"https://{ref.host}"
+        return registry_url(self.params["registry"], ref)
 
     def pull_name(self, ref: ModelRef) -> tuple[str, bool]:
         """What an Ollama server has to be asked for to fetch a model from the operator's registry, and whether that is plain http."""

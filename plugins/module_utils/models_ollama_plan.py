@@ -32,6 +32,7 @@ from ansible_collections.venom.llm.plugins.module_utils.ollama_manifest import O
 from ansible_collections.venom.llm.plugins.module_utils.store.hashing import sha256_of, sha256_of_all
 
 if t.TYPE_CHECKING:
+    from ansible_collections.venom.llm.plugins.module_utils.sources.mirror import MirrorSource
     from ansible_collections.venom.llm.plugins.module_utils.sources.registry import RegistrySource
 
 #: Layers that hold weights, thus GGUF.
@@ -234,7 +235,9 @@ def make_entry(request: Request, entry: Entry | None, host: OllamaHost, revision
     )
 
 
-def plan_online(request: Request, answer: LocalAnswer, manifest: Manifest, host: OllamaHost, registry: RegistrySource) -> Step:
+def plan_online(
+    request: Request, answer: LocalAnswer, manifest: Manifest, host: OllamaHost, registry: RegistrySource | MirrorSource
+) -> Step:
     """The step, once the registry may be asked. Raises what the registry raises."""
     entry, seen = answer.entry, answer.seen
     wanted = answer.ask_revision or None
@@ -261,7 +264,7 @@ def plan_online(request: Request, answer: LocalAnswer, manifest: Manifest, host:
     return Step(request, INSTALL, before, after, files, known, missing, partial, repaired=repaired, method=STORE, manifest=found)
 
 
-def _check_tag(request: Request, found: OllamaManifest, registry: RegistrySource) -> None:
+def _check_tag(request: Request, found: OllamaManifest, registry: RegistrySource | MirrorSource) -> None:
     """A server pulls what the tag stands for, over what it has, so a pin that is not that has to be refused before."""
     current = registry.find_commit(request.ref)
     if current != found.digest:

@@ -92,11 +92,21 @@ class Planner:
 
     def _plan_ollama(self, request: Request, answer: LocalAnswer, manifest: Manifest) -> Step:
         url = self._host.registry_of(request.ref)
-        step = models_ollama_plan.plan_online(request, answer, manifest, self._host, self._sources.registry(url))
+        is_for_store = self._host.method == STORE
+        step = models_ollama_plan.plan_online(request, answer, manifest, self._host, self._sources.registry(url, is_for_store))
+        if step.action == INSTALL and not is_for_store and self._params["mirrors_only"]:
+            raise VenomError(
+                "invalid_option",
+                wanted=f"{request.ref} from mirrors only",
+                found=f"ollama_method is {step.method}, with which the Ollama server fetches by itself",
+                todo="set ollama_method to store, or leave mirrors_only out",
+                model=str(request.ref),
+            )
         if step.action == INSTALL and step.method == STORE and step.manifest is not None:
             weights = {str(layer.digest) for layer in step.manifest.layers if layer.media_type in models_ollama_plan.WEIGHTS}
             formats = {file.path: "gguf" for file in step.missing if file.announced in weights}
-            check_headers(request.ref, step.missing, self._sources.range_reader(url), formats=formats)
+            read_range = self._sources.range_reader(url)
+            self._sources.judge(lambda: check_headers(request.ref, step.missing, read_range, formats=formats))
         if _is_new(step) and step.manifest is not None:
             self._check_fit(request, self._ollama_facts(step, url))
         return step
@@ -145,7 +155,7 @@ class Planner:
                 stream.seek(offset)
                 return stream.read(length)
 
-        check_headers(request.ref, files, read_range, known, expected)
+        self._sources.judge(lambda: check_headers(request.ref, files, read_range, known, expected))
 
     def _ask_again(self, request: Request, commit: str, manifest: Manifest) -> LocalAnswer:
         """The host's answer without a listing, where the branch still stands at a revision that is installed and the newest."""

@@ -30,6 +30,15 @@ OLLAMA: Spec = {
     "ollama_owner": {"type": "str"},
 }
 
+MIRRORS: Spec = {
+    "plan": {"type": "dict"},
+    "mirrors": {"type": "list", "elements": "str", "default": []},
+    "mirrors_only": {"type": "bool", "default": False},
+    "mirror_username": {"type": "str"},
+    "mirror_password": {"type": "str", "no_log": True},
+    "mirror_password_file": {"type": "path", "no_log": False},
+}
+
 _MODEL: Spec = {
     "provider": {"type": "str", "choices": ["auto", "huggingface", "ollama"], "default": "auto"},
     "runtime": {"type": "str", "choices": ["auto", "vllm", "ollama"], "default": "auto"},
@@ -67,6 +76,7 @@ def model_spec() -> Spec:
         bandwidth_limit={"type": "str"},
         verify={"type": "str", "choices": ["quick", "full"], "default": "quick"},
         **OLLAMA,
+        **MIRRORS,
         allow_pickle={"type": "bool", "default": False},
         allow_remote_code={"type": "bool", "default": False},
         cpu={"type": "bool"},
@@ -87,6 +97,7 @@ def model_rules() -> dict[str, t.Any]:
             ("token", "token_file"),
             ("registry_password", "registry_password_file"),
             ("registry_password", "registry_token"),
+            ("mirror_password", "mirror_password_file"),
         ],
         "required_if": [
             ("operation", "run", ("name", "models"), True),
@@ -103,6 +114,7 @@ def info_spec() -> Spec:
         name={"type": "str"},
         limit={"type": "int", "default": 20},
         usage={"type": "bool", "default": True},
+        plan={"type": "bool", "default": False},
         max_disk_gb={"type": "float"},
     )
 

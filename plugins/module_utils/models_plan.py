@@ -250,13 +250,21 @@ def plan_install(
         return Step(request, INSTALL, before, after, tuple(files), known, missing, partial)
     stale = {record.path for record in observe(entry).damaged}
     damaged = tuple(record.path for record in entry.files if record.path in stale or announced_of(record) in bad)
-    recorded = {record.path: (record.size, announced_of(record)) for record in entry.files}
-    if not damaged and recorded == {file.path: (file.size, file.announced) for file in files}:
+    if not damaged and _is_as_recorded(entry, files):
         after = entry.replace(alias=after.alias, requested_revision=requested, include=request.include, exclude=request.exclude)
         is_newest = newest is not None and newest.revision == revision
         is_same = after == entry and (request.state != "latest" or is_newest)
         return Step(request, KEEP if is_same else RECORD, before, after)
     return Step(request, INSTALL, before, after, tuple(files), known, missing, partial, repaired=damaged)
+
+
+def _is_as_recorded(entry: Entry, files: t.Sequence[RemoteFile]) -> bool:
+    """Whether these are the files of the record. A plan announces by SHA-256 what the hub had announced by git's SHA-1."""
+    records = {record.path: record for record in entry.files}
+    if set(records) != {file.path for file in files}:
+        return False
+    pairs = [(records[file.path], file) for file in files]
+    return all(record.size == file.size and file.announced in (announced_of(record), str(record.digest)) for record, file in pairs)
 
 
 def find_partial(partial_root: str, missing: t.Sequence[RemoteFile]) -> dict[str, int]:

@@ -44,10 +44,12 @@ def make_result(
     bytes_fetched: int = 0,
     files_repaired: int = 0,
     operations: t.Sequence[dict[str, t.Any]] = (),
+    bytes_by_source: t.Mapping[str, int] | None = None,
 ) -> dict[str, t.Any]:
     """The module's result, with ``changed`` and ``diff`` read off the steps."""
     for warning in manifest.warnings:
         context.warn(warning)
+    by_source = dict(bytes_by_source or {})
     before: dict[str, t.Any] = {}
     after: dict[str, t.Any] = {}
     for step in steps:
@@ -66,7 +68,8 @@ def make_result(
         "bytes_to_fetch": budget.to_fetch if budget else 0,
         "bytes_fetched": bytes_fetched,
         "bytes_kept": sum(step.bytes_kept for step in steps),
-        "bytes_from_mirror": 0,
+        "bytes_from_mirror": sum(length for source, length in by_source.items() if source != "origin"),
+        "bytes_by_source": by_source,
         "bytes_free": budget.free if budget else None,
         "files_repaired": files_repaired,
         "seconds": round(time.monotonic() - started, 3),

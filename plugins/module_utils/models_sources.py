@@ -12,12 +12,19 @@ import time
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.models_request import Request
+from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.ollama_manifest import Layer
 from ansible_collections.venom.llm.plugins.module_utils.policy import MAX_SMALL_FILE
-from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile, Stream
-from ansible_collections.venom.llm.plugins.module_utils.sources.http import origin_of
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile, Source, Stream
+from ansible_collections.venom.llm.plugins.module_utils.sources.http import origin_of, parse_endpoint
 from ansible_collections.venom.llm.plugins.module_utils.sources.hub import HubSource
+from ansible_collections.venom.llm.plugins.module_utils.sources.mirror import MirrorSource
+from ansible_collections.venom.llm.plugins.module_utils.sources.mirror_choice import Mirrors
+from ansible_collections.venom.llm.plugins.module_utils.sources.plan import PlannedModels
 from ansible_collections.venom.llm.plugins.module_utils.sources.ranges import RangeReader
-from ansible_collections.venom.llm.plugins.module_utils.sources.registry import RegistrySource, parse_registry
+from ansible_collections.venom.llm.plugins.module_utils.sources.registry import RegistrySource, blob_url, parse_registry, registry_url
+from ansible_collections.venom.llm.plugins.module_utils.sources.registry_auth import Credentials
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy
 from ansible_collections.venom.llm.plugins.module_utils.transfer.engine import TransferOptions, mismatch
 
@@ -88,7 +95,7 @@ class _MemoryStream:
 class RememberingSource:
     """A hub whose small files are asked for once: what the policy has read is not fetched again."""
 
-    def __init__(self, hub: HubSource, policy: RetryPolicy) -> None:
+    def __init__(self, hub: HubSource | MirrorSource, policy: RetryPolicy) -> None:
         self._hub = hub
         self._read_range = RangeReader(hub, policy)
         self._contents: dict[str, bytes] = {}
@@ -101,6 +108,10 @@ class RememberingSource:
         if content is None:
             return self._hub.open(file, offset, length)
         return _MemoryStream(content[offset:] if length is None else content[offset : offset + length], offset)
+
+    def reject(self, file: RemoteFile, is_fresh: bool) -> bool:
+        """The bytes of a file were wrong; whether mirrors had sent some of them."""
+        return isinstance(self._hub, MirrorSource) and self._hub.reject(file, is_fresh)
 
     def read_range(self, file: RemoteFile, offset: int, length: int) -> bytes:
         """Some bytes of a file, retried. A small one is read as a whole, verified and remembered."""
@@ -139,7 +150,9 @@ class Sources:
         self._retry_policy = RetryPolicy(retries=params["retries"])
         self._bandwidth_limit = parse_rate(params["bandwidth_limit"])
         self._hub: RememberingSource | None = None
-        self._registries: dict[str, RegistrySource] = {}
+        self._registries: dict[str, RegistrySource | MirrorSource] = {}
+        self._mirrors: Mirrors | None = None
+        self._plan: PlannedModels | None = None
 
     def transfer_options(self) -> TransferOptions:
         """How to transfer now, with what is left of the call's deadline. Raises ``deadline_exceeded``."""
@@ -165,45 +178,142 @@ class Sources:
     def hub(self) -> RememberingSource:
         """The Hugging Face hub."""
         if self._hub is None:
-            params = self._params
-            self._hub = RememberingSource(
-                HubSource(
-                    params["endpoint"],
-                    token=read_secret(params["token"], params["token_file"], "token"),
-                    ca_path=self._ca_path(),
-                    allowed_hosts=params["allowed_hosts"] or (),
-                    stall_timeout=params["stall_timeout"],
-                    retry_policy=self._retry_policy,
-                ),
-                self._retry_policy,
-            )
+            self._hub = RememberingSource(self._mirrored(self._make_hub) if self.has_mirrors else self._make_hub(), self._retry_policy)
         return self._hub
 
-    def registry(self, url: str) -> RegistrySource:
-        """The registry at a URL. Credentials are only for the one that the operator named."""
-        source = self._registries.get(url)
+    def _make_hub(self) -> HubSource:
+        params = self._params
+        return HubSource(
+            params["endpoint"],
+            token=read_secret(params["token"], params["token_file"], "token"),
+            ca_path=self._ca_path(),
+            allowed_hosts=params["allowed_hosts"] or (),
+            stall_timeout=params["stall_timeout"],
+            retry_policy=self._retry_policy,
+        )
+
+    def registry(self, url: str, is_for_store: bool = True) -> RegistrySource | MirrorSource:
+        """The registry at a URL, behind the mirrors unless a server fetches by itself. Credentials are only for the one that was named."""
+        key = f"{url} {is_for_store}"
+        source = self._registries.get(key)
         if source is None:
+            if self.has_mirrors and is_for_store:
+                endpoint = parse_registry(url)
+                source = self._mirrored(lambda: self._make_registry(url), lambda ref, layer: blob_url(endpoint, ref, layer.digest))
+            else:
+                source = self._make_registry(url)
+            self._registries[key] = source
+        return source
+
+    def _make_registry(self, url: str) -> RegistrySource:
+        params = self._params
+        is_named = origin_of(url) == origin_of(parse_registry(params["registry"]))
+        return RegistrySource(
+            url,
+            username=params["registry_username"] if is_named else None,
+            password=self._registry_password() if is_named else None,
+            token=read_secret(params["registry_token"], None, "registry_token") if is_named else None,
+            ca_path=self._ca_path(),
+            allowed_hosts=params["allowed_hosts"] or (),
+            stall_timeout=params["stall_timeout"],
+            retry_policy=self._retry_policy,
+        )
+
+    # Mirrors
+
+    @property
+    def has_mirrors(self) -> bool:
+        """Whether something stands between this host and the origins."""
+        return bool(self._params["mirrors"] or self._params["mirrors_only"] or self._params["plan"])
+
+    @property
+    def mirrors(self) -> Mirrors:
+        """The mirrors of this call. Raises ``invalid_option``."""
+        if self._mirrors is None:
             params = self._params
-            is_named = origin_of(url) == origin_of(parse_registry(params["registry"]))
-            source = RegistrySource(
-                url,
-                username=params["registry_username"] if is_named else None,
-                password=self._registry_password() if is_named else None,
-                token=read_secret(params["registry_token"], None, "registry_token") if is_named else None,
+            if params["mirrors_only"] and not params["mirrors"]:
+                raise VenomError(
+                    "invalid_option",
+                    wanted="mirrors, since nobody else may be asked",
+                    found="mirrors_only without any",
+                    todo="name them in mirrors, or leave mirrors_only out",
+                    option="mirrors",
+                )
+            password = read_secret(params["mirror_password"], params["mirror_password_file"], "mirror_password", is_token=False)
+            self._mirrors = Mirrors.parse(
+                params["mirrors"] or (),
+                authorization=Credentials(params["mirror_username"], password).basic,
                 ca_path=self._ca_path(),
                 allowed_hosts=params["allowed_hosts"] or (),
                 stall_timeout=params["stall_timeout"],
-                retry_policy=self._retry_policy,
             )
-            self._registries[url] = source
-        return source
+        return self._mirrors
+
+    @property
+    def plan(self) -> PlannedModels | None:
+        """The plan that came with the call. Raises ``invalid_option``."""
+        if self._plan is None and self._params["plan"]:
+            registry = self._params["registry"]
+            self._plan = PlannedModels(
+                self._params["plan"], parse_endpoint(self._params["endpoint"]), lambda ref: registry_url(registry, ref)
+            )
+        return self._plan
+
+    def _mirrored(
+        self, make_origin: t.Callable[[], Source], locate: t.Callable[[ModelRef, Layer], str] = lambda dummy_ref, layer: str(layer.digest)
+    ) -> MirrorSource:
+        params = self._params
+        return MirrorSource(self.mirrors, self.plan, make_origin, params["mirrors_only"], self._retry_policy, params["stall_timeout"], locate)
+
+    def library(self, pending: t.Iterable[tuple[Request, str]]) -> str:
+        """The third-party library that it takes to ask for these requests, each in a revision. Raises ``invalid_option``."""
+        plan = self.plan
+        if self._params["mirrors_only"] or (
+            plan is not None and all(plan.holds(request.ref, revision, request.include, request.exclude) for request, revision in pending)
+        ):
+            return "requests"
+        return "huggingface_hub"
+
+    def judge(self, check: t.Callable[[], None]) -> None:
+        """Run a check on bytes that nobody could verify yet. It refuses for good when none of them came from a mirror that may have lied."""
+        if not self.has_mirrors:
+            return check()
+        refusal: VenomError | None = None
+        while True:
+            try:
+                check()
+            except VenomError as error:
+                # Where no mirror is left the first refusal says more than that.
+                refusal = refusal or error
+                if not self.mirrors.doubt():
+                    raise refusal from None
+            else:
+                return self.mirrors.settle_all()
+
+    def bytes_by_source(self, bytes_fetched: int) -> dict[str, int]:
+        """Bytes by the mirror that they came from; those of hub and registry are ``origin``."""
+        by_source = self._mirrors.received() if self._mirrors is not None else {}
+        origin = self._mirrors.from_origin if self._mirrors is not None else bytes_fetched
+        return dict(by_source, origin=origin) if origin else by_source
+
+    def warnings(self) -> list[str]:
+        """What was wrong with mirrors."""
+        return self._mirrors.warnings() if self._mirrors is not None else []
 
     def _registry_password(self) -> str | None:
         return read_secret(self._params["registry_password"], self._params["registry_password_file"], "registry_password", is_token=False)
 
-    def range_reader(self, url: str) -> RangeReader:
-        """Reads some bytes of a registry's blob."""
-        return RangeReader(self.registry(url), self._retry_policy)
+    def range_reader(self, url: str) -> t.Callable[[RemoteFile, int, int], bytes]:
+        """Reads some bytes of a registry's blob; a small one of a mirror as a whole, verified."""
+        source = self.registry(url)
+        read_range = RangeReader(source, self._retry_policy)
+
+        def read(file: RemoteFile, offset: int, length: int) -> bytes:
+            if isinstance(source, MirrorSource) and file.size <= _SMALL:
+                return source.read(file, _SMALL)[offset : offset + length]
+            return read_range(file, offset, length)
+
+        return read
 
     def _ca_path(self) -> str | None:
         ca_path: str | None = self._params["ca_path"]

@@ -26,6 +26,7 @@ extends_documentation_fragment:
   - venom.llm.locations.backend
   - venom.llm.model
   - venom.llm.model.ollama
+  - venom.llm.model.mirrors
 attributes:
   check_mode:
     details: On a host without the backend's Python the files of a new model are not known, so a warning takes their place.
@@ -213,6 +214,14 @@ EXAMPLES = r"""
     token_file: /etc/venom/credentials/hf_token
     state: verified
 
+- name: Without a token and without the internet, from a host that has the model
+  venom.llm.venom_model:
+    name: google/gemma-2b-it
+    plan: "{{ hostvars['gpu1'].seed.plan }}"
+    mirrors:
+      - http://gpu1.example.org:8090
+    mirrors_only: true
+
 - name: Follow a branch
   venom.llm.venom_model:
     name: Qwen/Qwen3-0.6B
@@ -263,9 +272,18 @@ bytes_kept:
   returned: success
   type: int
 bytes_from_mirror:
-  description: Bytes that came from a mirror. Always V(0) in this version.
+  description: Bytes that came from mirrors. V(0) in check mode.
   returned: success
   type: int
+bytes_by_source:
+  description:
+    - Bytes by where they came from, the base URL of a mirror or C(origin), which is the hub or the registry. Empty in check mode.
+    - Beside O(mirrors) and O(plan) it counts what was read before the plan was made, too, such as headers, and what had to be thrown away.
+  returned: success
+  type: dict
+  sample:
+    http://10.0.0.11:8090: 5034567890
+    origin: 20480
 bytes_free:
   description: Free bytes on the file system of the models folder, null when nothing had to be planned.
   returned: success

@@ -35,6 +35,12 @@ options:
     type: bool
     default: true
     version_added: 0.1.0
+  plan:
+    description:
+      - Whether to return RV(plan), for hosts that shall install the same models without a hub.
+    type: bool
+    default: false
+    version_added: 0.1.0
   max_disk_gb:
     description:
       - Quota of the models folder in GB (10^9 bytes), of which the used share is then told.
@@ -49,12 +55,32 @@ EXAMPLES = r"""
   venom.llm.venom_model_info:
   register: models
 
+- name: What this host has, for others that are to get it from mirrors
+  venom.llm.venom_model_info:
+    plan: true
+  register: seed
+
 - name: Show names, revisions and sizes
   ansible.builtin.debug:
     msg: "{{ models.models | map(attribute='name') | zip(models.models | map(attribute='size_gb')) }}"
 """
 
 RETURN = r"""
+plan:
+  description:
+    - What the models consist of, all of it a host needs to know to install them, with the SHA-256 of every file; for
+      O(venom.llm.venom_model#module:plan). The same models give the same plan.
+    - A model that is damaged or cannot be read is left out with a warning.
+  returned: O(plan=true)
+  type: dict
+  contains:
+    schema:
+      description: Version of its layout.
+      type: int
+    models:
+      description: Each model with name, provider, revision, requested_revision, include, exclude, files and the manifest of an Ollama model.
+      type: list
+      elements: dict
 models:
   description:
     - Manifest entries. RV(models[].status) is V(incomplete) when RV(models[].damaged_files) are missing or changed.

@@ -141,6 +141,14 @@ class Lab:
     def unblock(self, host: str) -> None:
         network.unblock(self.machine(host).name)
 
+    def limit(self, port: int, rate: str) -> None:
+        """Let a server on the bridge send at most so much to all hosts together, such as 100mbit. It ends with the lab."""
+        require("tc")
+        network.limit(self.settings, port, rate)
+
+    def unlimit(self) -> None:
+        network.unlimit(self.settings)
+
     def status(self) -> tuple[HostStatus, ...]:
         found = []
         known = self.record

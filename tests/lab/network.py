@@ -74,6 +74,20 @@ def unblock(machine: str) -> None:
     call(["tc", "qdisc", "delete", "dev", link_name(machine), "root"], check=False)
 
 
+def limit(settings: Settings, port: int, rate: str) -> None:
+    """Let a server of this machine send at most so much (tc(8), such as 100mbit) to all hosts together; hosts among themselves are not slowed."""
+    unlimit(settings)
+    call(["tc", "qdisc", "add", "dev", settings.bridge, "root", "handle", "1:", "htb"])
+    call(["tc", "class", "add", "dev", settings.bridge, "parent", "1:", "classid", "1:1", "htb", "rate", rate, "quantum", "60000"])
+    match = ["protocol", "ip", "u32", "match", "ip", "sport", str(port), "0xffff"]
+    call(["tc", "filter", "add", "dev", settings.bridge, "parent", "1:", *match, "flowid", "1:1"])
+
+
+def unlimit(settings: Settings) -> None:
+    """End ``limit``. Idempotent."""
+    call(["tc", "qdisc", "delete", "dev", settings.bridge, "root"], check=False)
+
+
 def delete_link(machine: str) -> None:
     """After a power cut the kernel takes the link away late; the next boot must not find it."""
     if exists(link_name(machine)):

@@ -15,15 +15,24 @@ from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
 class TransientError(Exception):
     """A failure that another try may cure. ``retry_after`` is the wait in seconds that the server asked for.
 
-    ``final`` is the error to raise when no try cured it, where that is not the usual one of an unreachable source.
+    ``final`` is the error to raise when no try cured it, where that is not the usual one of an unreachable source. ``elsewhere``
+    says that the source has another place for the same bytes, so the next try is at once and counts as none.
     """
 
-    def __init__(self, cause: str, status: int | None = None, retry_after: float | None = None, final: VenomError | None = None) -> None:
+    def __init__(
+        self,
+        cause: str,
+        status: int | None = None,
+        retry_after: float | None = None,
+        final: VenomError | None = None,
+        elsewhere: bool = False,
+    ) -> None:
         super().__init__(cause)
         self.cause = cause
         self.status = status
         self.retry_after = retry_after
         self.final = final
+        self.elsewhere = elsewhere
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,25 @@ class Source(t.Protocol):
 
     def open(self, file: RemoteFile, offset: int = 0, length: int | None = None) -> Stream:
         """The bytes of a file from an offset on, ``length`` of them or all. Raises ``TransientError`` or ``VenomError``."""
+
+
+@t.runtime_checkable
+class ManyPlaces(t.Protocol):
+    """What a source offers besides that takes the same bytes from several places."""
+
+    def reject(self, file: RemoteFile, is_fresh: bool) -> bool:
+        """The bytes of a file were wrong; whether a place was to blame that is not asked for it again, so that another try is worth it.
+
+        Unless ``is_fresh`` an earlier run may be at fault as well.
+        """
+
+
+@t.runtime_checkable
+class Blamable(t.Protocol):
+    """What a stream offers besides whose place can be left."""
+
+    def blame(self) -> None:
+        """It is too slow: whoever ends it now leaves its place for that."""
 
 
 def is_wanted(path: str, include: t.Sequence[str], exclude: t.Sequence[str]) -> bool:

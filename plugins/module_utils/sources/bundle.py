@@ -16,14 +16,12 @@ from ansible_collections.venom.llm.plugins.module_utils.bundle_index import (
     open_regular,
 )
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef, is_commit
-from ansible_collections.venom.llm.plugins.module_utils.ollama_manifest import Layer, OllamaManifest
-from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan, RemoteFile, Stream, is_wanted
+from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.ollama_manifest import Layer
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile, Stream
+from ansible_collections.venom.llm.plugins.module_utils.sources.indexed import IndexedModels
 
 _CHUNK_SIZE = 1024 * 1024
-#: What a request means that names no revision of a Hugging Face model.
-_DEFAULT_BRANCH = "main"
-_SHOWN_MODELS = 10
 
 
 class BundleStream:
@@ -63,102 +61,23 @@ class BundleStream:
         self._stream.close()
 
 
-class BundleSource:
+class BundleSource(IndexedModels):
     """The models of one bundle. Its index is checked when the source is made: raises ``bundle_invalid``."""
 
     def __init__(self, path: str) -> None:
         self.root = os.path.abspath(path)
-        self.index = BundleIndex.read(self.root)
+        super().__init__(BundleIndex.read(self.root), f"the bundle {self.root}", "export the model into the bundle", path=self.root)
         files = [file for model in self.index.models for file in model.files]
         self._by_sha256: dict[str, BundleFile] = {file.sha256: file for file in files}
         self._by_git_sha1: dict[str, BundleFile] = {file.git_sha1: file for file in files if file.git_sha1 is not None}
-
-    def find_commit(self, ref: ModelRef, revision: str | None = None) -> str:
-        """The commit, or the manifest's digest, that a revision stands for in this bundle. Raises ``VenomError``."""
-        return self.find(ref, revision).revision
-
-    def find(self, ref: ModelRef, revision: str | None = None) -> BundleModel:
-        """The model that a name and a revision mean here.
-
-        A commit or digest means itself; a branch or tag what was asked for by that name before the export; no revision, or the
-        default branch, the newest. Raises ``not_found``, ``revision_not_found``.
-        """
-        if ref.provider == "ollama":
-            return self._find_tagged(ref, revision)
-        held = [model for model in self.index.models if model.ref.key == ref.key]
-        if not held:
-            raise self._missing("not_found", ref, revision)
-        if is_commit(revision):
-            found = [model for model in held if model.revision == revision]
-        else:
-            wanted = revision or _DEFAULT_BRANCH
-            found = [model for model in held if model.requested_revision == wanted]
-            if not found and wanted == _DEFAULT_BRANCH:
-                found = held
-        return self._newest(ref, revision, found)
-
-    def _find_tagged(self, ref: ModelRef, revision: str | None) -> BundleModel:
-        place = (ref.host.lower(), ref.repository.lower())
-        held = [model for model in self.index.models if _place(model) == place]
-        if not held:
-            raise self._missing("not_found", ref, revision)
-        if revision is not None and revision.startswith("sha256:"):
-            found = [model for model in held if model.revision == revision]
-        else:
-            tag = (revision or str(ref.tag)).lower()
-            found = [model for model in held if str(model.ref.tag).lower() == tag]
-        return self._newest(ref, revision, found)
-
-    def _newest(self, ref: ModelRef, revision: str | None, found: t.Sequence[BundleModel]) -> BundleModel:
-        if not found:
-            raise self._missing("revision_not_found", ref, revision)
-        return max(found, key=lambda model: model.installed_at or "")
-
-    def _missing(self, code: str, ref: ModelRef, revision: str | None) -> VenomError:
-        held = [f"{model.name} {model.requested_revision or ''} {model.revision}" for model in self.index.models]
-        shown = ", ".join(" ".join(text.split()) for text in held[:_SHOWN_MODELS]) or "nothing"
-        more = f" and {len(held) - _SHOWN_MODELS} more" if len(held) > _SHOWN_MODELS else ""
-        return VenomError(
-            code,
-            wanted=f"{ref}{f' at {revision}' if revision else ''} in the bundle {self.root}",
-            found=f"it holds {shown}{more}",
-            todo="check name and revision, or export the model into the bundle",
-            model=str(ref),
-            path=self.root,
-        )
-
-    def find_manifest(self, ref: ModelRef, revision: str | None = None) -> OllamaManifest:
-        """The manifest of an Ollama model, as a registry gives it. Raises ``not_found``, ``revision_not_found``."""
-        model = self.find(ref, revision)
-        if model.manifest is None:
-            raise self._missing("not_found", ref, revision)
-        return OllamaManifest.parse(model.manifest)
 
     def file_for(self, dummy_ref: ModelRef, layer: Layer) -> RemoteFile:
         """A layer as a file to fetch; its path is the one in the server's store."""
         return RemoteFile(f"blobs/sha256-{layer.digest.hex}", layer.size, layer.digest.hex, None, f"bundle:{layer.digest}")
 
-    def resolve(self, ref: ModelRef, revision: str | None, include: t.Sequence[str], exclude: t.Sequence[str]) -> ModelPlan:
-        """The files of a revision that the patterns choose. Raises ``VenomError``.
-
-        ``invalid_option`` where the model was exported with other patterns: files that are not in the bundle cannot be chosen.
-        """
-        model = self.find(ref, revision)
-        if (model.include or model.exclude) and (model.include, model.exclude) != (tuple(include), tuple(exclude)):
-            raise VenomError(
-                "invalid_option",
-                wanted=f"{ref} with include {list(include)} and exclude {list(exclude)}",
-                found=f"the bundle has the files of include {list(model.include)} and exclude {list(model.exclude)}",
-                todo="use the same patterns, or export the model with other ones",
-                model=str(ref),
-            )
-        files = tuple(
-            RemoteFile(file.path, file.size, file.sha256, file.git_sha1, f"bundle:sha256:{file.sha256}")
-            for file in sorted(model.files, key=lambda file: file.path)
-            if model.manifest is not None or is_wanted(file.path, include, exclude)
-        )
-        asked = revision or (str(ref.tag) if ref.provider == "ollama" else _DEFAULT_BRANCH)
-        return ModelPlan(ref, model.revision, asked, files, model.manifest)
+    def locate(self, dummy_model: BundleModel, file: BundleFile) -> str:
+        """Where the bytes of a file are, as a URL."""
+        return f"bundle:sha256:{file.sha256}"
 
     def open(self, file: RemoteFile, offset: int = 0, length: int | None = None) -> Stream:
         """The bytes of a content that the bundle holds, whichever source announced it. Not verified: whoever takes them does that.
@@ -206,8 +125,3 @@ class BundleSource:
             return b"".join(stream)
         finally:
             stream.close()
-
-
-def _place(model: BundleModel) -> tuple[str, str]:
-    ref = model.ref
-    return (ref.host.lower(), ref.repository.lower()) if ref.provider == "ollama" else ("", "")

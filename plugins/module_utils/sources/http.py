@@ -56,8 +56,8 @@ def scrub(url: str) -> str:
     return f"{scheme}://{host}{shown_port}{ascii(urlsplit(url).path)[1:-1]}"
 
 
-def parse_endpoint(url: str) -> str:
-    """A hub's base URL without a trailing slash. Raises ``invalid_option``."""
+def parse_endpoint(url: str, option: str = "endpoint", credentials_hint: str = "a token goes into token or token_file") -> str:
+    """A base URL without a trailing slash; ``credentials_hint`` says where those go instead. Raises ``invalid_option``."""
     parts = urlsplit(url)
     try:
         origin_of(url)
@@ -67,9 +67,9 @@ def parse_endpoint(url: str) -> str:
     if is_bad or not url.isascii() or not url.isprintable() or " " in url:
         raise VenomError(
             "invalid_option",
-            wanted="endpoint as http(s)://host[:port][/path]",
+            wanted=f"{option} as http(s)://host[:port][/path]",
             found=scrub(url),
-            todo="correct endpoint; a token goes into token or token_file",
+            todo=f"correct {option}; {credentials_hint}",
         )
     return url.rstrip("/")
 
@@ -167,10 +167,17 @@ class HttpClient:
     """Opens streams below one endpoint. One per run; threads may share it, each has connections of its own, which are used again."""
 
     def __init__(
-        self, hosts: HostList, token: str | None = None, ca_path: str | None = None, stall_timeout: float = 30.0, connections: int = 8
+        self,
+        hosts: HostList,
+        token: str | None = None,
+        ca_path: str | None = None,
+        stall_timeout: float = 30.0,
+        connections: int = 8,
+        authorization: str | None = None,
     ) -> None:
         self.hosts = hosts
-        self._token = token
+        #: What proves to the endpoint, and to nobody else, who asks.
+        self._proof = f"Bearer {token}" if token is not None else authorization
         self._verify: bool | str = ca_path or True
         self._stall_timeout = stall_timeout
         self._connections = connections
@@ -260,8 +267,8 @@ class HttpClient:
         headers = {"Accept-Encoding": "identity", "User-Agent": "venom.llm"}
         if part.is_asked:
             headers["Range"] = f"bytes={part.offset}-{'' if part.end is None else part.end - 1}"
-        if self._token is not None and origin_of(url) == origin_of(self.hosts.endpoint):
-            headers["Authorization"] = f"Bearer {self._token}"
+        if self._proof is not None and origin_of(url) == origin_of(self.hosts.endpoint):
+            headers["Authorization"] = self._proof
         return headers
 
 

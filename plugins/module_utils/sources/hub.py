@@ -29,6 +29,11 @@ _BAD_CREDENTIALS = "Invalid credentials in Authorization header"
 _LIBRARY_LOCK = threading.Lock()
 
 
+def file_url(endpoint: str, ref: ModelRef, commit: str, path: str) -> str:
+    """Where a hub has a file of a revision."""
+    return f"{endpoint}/{quote(ref.name)}/resolve/{commit}/{quote(path, errors='replace')}"
+
+
 class HubSource:
     """One hub as a source of models, with the operator's endpoint, token and CA file and nothing of the environment's."""
 
@@ -148,8 +153,7 @@ class HubSource:
                 found=f"{ascii(item.path)} of {size!r} bytes",
                 todo="check that endpoint is a Hugging Face hub",
             )
-        url = f"{self.endpoint}/{quote(ref.name)}/resolve/{commit}/{quote(item.path, errors='replace')}"
-        return RemoteFile(item.path, size, sha256, git_sha1, url)
+        return RemoteFile(item.path, size, sha256, git_sha1, file_url(self.endpoint, ref, commit, item.path))
 
     def _ask(self, ref: ModelRef, revision: str, question: t.Callable[[t.Any], t.Any]) -> t.Any:
         def attempt() -> t.Any:

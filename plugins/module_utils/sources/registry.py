@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 import typing as t
+from urllib.parse import urlsplit
 
 from ansible_collections.venom.llm.plugins.module_utils.bounded_json import load_json
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
@@ -38,6 +39,19 @@ _SHOWN_TAGS = 8
 def parse_registry(text: str) -> str:
     """A registry's base URL. A host without a scheme means https; plain http has to be written. Raises ``invalid_option``."""
     return parse_endpoint(text if "://" in text else f"https://{text}")
+
+
+def registry_url(named: str, ref: ModelRef) -> str:
+    """The URL of the registry that has a model: the one in its name, else the one that was named. Raises ``invalid_option``."""
+    registry = parse_registry(named)
+    if ref.host == OLLAMA_HOST or urlsplit(registry).netloc.lower() == ref.host.lower():
+        return registry
+    return f"https://{ref.host}"
+
+
+def blob_url(endpoint: str, ref: ModelRef, digest: Digest) -> str:
+    """Where a registry has a blob of a model."""
+    return f"{endpoint}/v2/{ref.repository}/blobs/{digest}"
 
 
 class RegistrySource:
@@ -105,7 +119,7 @@ class RegistrySource:
     def file_for(self, ref: ModelRef, layer: Layer) -> RemoteFile:
         """A layer as a file to fetch; its path is the one in the server's store."""
         path = f"blobs/sha256-{layer.digest.hex}"
-        return RemoteFile(path, layer.size, layer.digest.hex, None, self._url(ref, f"blobs/{layer.digest}"))
+        return RemoteFile(path, layer.size, layer.digest.hex, None, blob_url(self.endpoint, ref, layer.digest))
 
     def open(self, file: RemoteFile, offset: int = 0, length: int | None = None) -> Stream:
         """The bytes of a blob. Raises ``TransientError`` or ``VenomError``; retrying is the caller's."""

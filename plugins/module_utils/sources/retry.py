@@ -85,6 +85,8 @@ def call_with_retries(function: t.Callable[[], T], wanted: str, policy: RetryPol
         try:
             return function()
         except TransientError as error:
+            if error.elsewhere:
+                continue
             delay = policy.delay(attempt, error)
             attempt += 1
             if attempt > policy.retries or waited + delay > policy.budget:

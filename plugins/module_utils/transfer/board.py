@@ -24,11 +24,21 @@ FLUSH_AT = 2 * MIB
 #: Seconds that a thread waits before it looks again whether it missed something.
 _LOOK_AGAIN = 1.0
 
+#: Called with the number of a source, a file whose bytes were wrong, and whether all of them came in this run; as ``ManyPlaces.reject``.
+Reject = t.Callable[[int, RemoteFile, bool], bool]
+
 
 class Board:
     """The state of one transfer. Every public method may be called by any thread."""
 
-    def __init__(self, files: t.Sequence[RemoteFile], sources: int, partial_root: str, max_parallel: int) -> None:
+    def __init__(
+        self,
+        files: t.Sequence[RemoteFile],
+        sources: int,
+        partial_root: str,
+        max_parallel: int,
+        reject: Reject = lambda dummy_number, dummy_file, dummy_is_fresh: False,
+    ) -> None:
         self.lock = threading.Lock()
         #: What threads wait for: something ended (the caller), a piece to fetch, room to write, bytes to sync, bytes to hash.
         self.ended, self.work, self.room, self.dirt, self.hashing = (threading.Condition(self.lock) for dummy in range(5))
@@ -44,6 +54,7 @@ class Board:
         #: Until when the source asked to be left alone, on the clock of the options.
         self.hold_until = 0.0
         self._sources = sources
+        self._reject = reject
         self._root = partial_root
         self._streams = max_parallel
         # The largest are begun first, so they stand last here.
@@ -196,8 +207,9 @@ class Board:
         with self.lock:
             if file.is_starting_over:
                 return
+            was_elsewhere = self._reject(file.source_index, file.remote, not file.resumed)
             # What an earlier run left may be at fault; then the source is not to blame.
-            if not file.resumed:
+            if not file.resumed and not was_elsewhere:
                 file.wrong += 1
             if file.wrong == 2:
                 file.wrong = 0

@@ -14,7 +14,7 @@ import time
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile, Source
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import ManyPlaces, RemoteFile, Source
 from ansible_collections.venom.llm.plugins.module_utils.store.blobs import remove_if_empty
 from ansible_collections.venom.llm.plugins.module_utils.store.shelf import Shelf
 from ansible_collections.venom.llm.plugins.module_utils.transfer.board import Board
@@ -44,7 +44,8 @@ def fetch(
 ) -> TransferReport:
     """Put every file onto the shelf; the same content twice is fetched once.
 
-    The first source is preferred; a file whose bytes are wrong twice comes from the next. The first failure ends the rest and is raised.
+    The first source is preferred; a file whose bytes are wrong twice comes from the next. One that has many places leaves those that gave
+    wrong bytes, and that counts only when none was left. The first failure ends the rest and is raised.
     What was verified until then stays on the shelf, and what had arrived stays below ``partial_root`` for the next call, also when the
     process is killed. Raises ``digest_mismatch``, ``hub_unreachable``, ``rate_limited``, ``deadline_exceeded``, ``locked``, whatever a
     source finds final, what ``progress`` raises, and ``OSError``.
@@ -52,7 +53,12 @@ def fetch(
     distinct = list({file.announced: file for file in files}.values())
     if not distinct:
         return TransferReport()
-    board = Board(distinct, len(sources), shelf.partial_root, options.max_parallel)
+
+    def reject(number: int, file: RemoteFile, is_fresh: bool) -> bool:
+        source = sources[number]
+        return isinstance(source, ManyPlaces) and source.reject(file, is_fresh)
+
+    board = Board(distinct, len(sources), shelf.partial_root, options.max_parallel, reject)
     bucket = Bucket(options.bandwidth_limit, options.clock) if options.bandwidth_limit else None
     workers = [Worker(board, sources, options, bucket, number) for number in range(options.max_parallel)]
     board.workers = workers
@@ -122,10 +128,10 @@ def _look_after_streams(board: Board, options: TransferOptions, peers: Peers, no
         rates[worker] = worker.meter.rate(now)
         if worker.is_streaming and worker.meter.is_stalled(now, options.stall_timeout):
             worker.span.is_stalled = True
-            worker.abort()
+            worker.abort(is_slow=True)
     for worker in peers.slow_ones(rates) if options.bandwidth_limit is None else ():
         span = worker.span
         if span is not None and worker.is_streaming and not span.is_stalled and span.redials < MAX_REDIALS:
             span.redials += 1
             span.is_redialed = True
-            worker.abort()
+            worker.abort(is_slow=True)

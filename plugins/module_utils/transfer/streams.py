@@ -9,7 +9,7 @@ import time
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.sources.base import Source, Stream, TransientError
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import Blamable, Source, Stream, TransientError
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import give_up
 from ansible_collections.venom.llm.plugins.module_utils.transfer.board import Board
 from ansible_collections.venom.llm.plugins.module_utils.transfer.options import TransferOptions
@@ -63,10 +63,13 @@ class Worker(threading.Thread):
         """Whether a stream is open, after its request and before the next."""
         return self._stream is not None
 
-    def abort(self) -> None:
+    def abort(self, is_slow: bool = False) -> None:
         """End a read that waits. The board's lock is held, so the stream is not closed meanwhile."""
-        if self._stream is not None:
-            self._stream.abort()
+        stream = self._stream
+        if is_slow and isinstance(stream, Blamable):
+            stream.blame()
+        if stream is not None:
+            stream.abort()
 
     def _fetch(self, span: Span) -> None:
         while span.position < span.end and not self._is_unwanted(span):
@@ -93,6 +96,9 @@ class Worker(threading.Thread):
         self.meter.restart()
         if span.is_redialed:
             span.is_redialed = False
+            return
+        if failure.elsewhere:
+            span.is_stalled = False
             return
         if span.is_stalled:
             span.is_stalled = False

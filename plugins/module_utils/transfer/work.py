@@ -30,8 +30,8 @@ class Streamer(t.Protocol):
     def is_streaming(self) -> bool:
         """Whether a stream is open, after its request and before the next."""
 
-    def abort(self) -> None:
-        """End a read that waits. The board's lock is held."""
+    def abort(self, is_slow: bool = False) -> None:
+        """End a read that waits, because it is too slow or not wanted any more. The board's lock is held."""
 
 
 class Span:

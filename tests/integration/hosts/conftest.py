@@ -25,7 +25,7 @@ STATE = CHECKOUT / ".lab" / os.environ.get("VENOM_TEST_LAB", "pytest")
 WHEELS = "/srv/wheels"
 #: Where the hosts see Debian packages, after ``debs.use(lab, host, DEBS)``; and what can be installed from there.
 DEBS = "/srv/debs"
-PACKAGES = ("nginx", "haproxy")
+PACKAGES = ("nginx", "haproxy", "python3-apt")
 
 #: The real vLLM in a size that a small machine serves: one GiB of KV cache, no compilation. Ollama has a file of tests of its own.
 SERVING = {

@@ -21,7 +21,8 @@ description: Used by the tests only.
 
 #: What tests look at.
 KEPT = frozenset(
-    ("msg", "reason_code", "steps", "status", "plan", "models", "bytes_done", "bytes_fetched", "bytes_kept", "bytes_total", "files_repaired")
+    ("msg", "reason_code", "steps", "status", "plan", "models", "bytes_by_source", "bytes_done", "bytes_fetched", "bytes_kept")
+    + ("bytes_total", "files_repaired")
 )
 
 

@@ -4,6 +4,7 @@
 """Rates, secrets, what is remembered of a hub's small files, and who gets which credentials."""
 from __future__ import annotations
 
+import base64
 import hashlib
 import time
 import typing as t
@@ -13,8 +14,12 @@ import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils import models_sources
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.models_request import Request
 from ansible_collections.venom.llm.plugins.module_utils.models_sources import RememberingSource, Sources, parse_rate, read_secret
+from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
+from ansible_collections.venom.llm.plugins.module_utils.sources.http import Part
+from ansible_collections.venom.llm.plugins.module_utils.sources.mirror import MirrorSource
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.models_samples import module_params
 
@@ -185,3 +190,91 @@ def test_the_deadline_is_what_is_left_of_the_call(tmp_path: Path) -> None:
     with pytest.raises(VenomError) as caught:
         Sources(module_params(tmp_path, deadline=5.0), now - 5).transfer_options()
     assert caught.value.reason_code == "deadline_exceeded"
+
+
+# Mirrors
+
+MIRROR = "http://mirror.example:8090"
+#: A plan without models, as a host that has none returns it.
+EMPTY: dict[str, t.Any] = {"schema": 1, "created_at": None, "models": []}
+
+
+def planned(files: t.Sequence[RemoteFile]) -> dict[str, t.Any]:
+    """The plan of a/b."""
+    described = [{"path": file.path, "size": file.size, "sha256": file.sha256, "git_sha1": None} for file in files]
+    model = {"name": "a/b", "provider": "huggingface", "revision": "1" * 40, "requested_revision": "main", "include": [], "exclude": []}
+    return dict(EMPTY, models=[dict(model, files=described)])
+
+
+def request_of(name: str, **options: t.Any) -> Request:
+    return Request.parse(dict(options, name=name), "present")
+
+
+def test_nothing_stands_between_without_mirrors_and_plan(made: None, tmp_path: Path) -> None:
+    sources = Sources(module_params(tmp_path), 0.0)
+    assert isinstance(sources.registry("https://hf.co"), MadeRegistry)
+    assert not sources.has_mirrors
+    assert (sources.bytes_by_source(0), sources.bytes_by_source(7), sources.warnings()) == ({}, {"origin": 7}, [])
+
+
+@pytest.mark.parametrize("options", [{"mirrors": [MIRROR]}, {"plan": EMPTY}, {"mirrors": [MIRROR], "mirrors_only": True}])
+def test_no_token_is_read_before_the_origin_is_asked(tmp_path: Path, options: dict[str, t.Any]) -> None:
+    missing = str(tmp_path / "missing")
+    sources = Sources(module_params(tmp_path, token_file=missing, registry_password_file=missing, **options), 0.0)
+    assert isinstance(sources.registry("https://registry.ollama.ai"), MirrorSource)
+    assert sources.hub.reject(lfs_file(b"x"), True) is False
+    # A server that fetches by itself has no use for mirrors.
+    with pytest.raises(FileNotFoundError):
+        sources.registry("https://registry.ollama.ai", is_for_store=False)
+
+
+def test_mirrors_only_needs_mirrors(tmp_path: Path) -> None:
+    with pytest.raises(VenomError) as caught:
+        Sources(module_params(tmp_path, mirrors_only=True), 0.0).hub.resolve(ModelRef.parse("a/b"), "main", (), ())
+    assert (caught.value.reason_code, caught.value.details["option"]) == ("invalid_option", "mirrors")
+
+
+def test_the_password_of_mirrors_goes_to_them_alone(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("two words\n")
+    sources = Sources(module_params(tmp_path, mirrors=[MIRROR], mirror_username="fleet", mirror_password_file=str(secret)), 0.0)
+    mirror = sources.mirrors.pick("sha256:aa")
+    assert mirror is not None
+    headers = [mirror.client._headers(url, Part(0, None, None)).get("Authorization") for url in (f"{MIRROR}/x", "http://mirror.example/x")]
+    assert headers == ["Basic " + base64.b64encode(b"fleet:two words").decode(), None]
+
+
+@pytest.mark.parametrize(
+    ("options", "names", "library"),
+    [
+        ({}, ["a/b"], "huggingface_hub"),
+        ({"mirrors": [MIRROR]}, ["a/b"], "huggingface_hub"),
+        ({"plan": planned([lfs_file(b"x")])}, ["a/b"], "requests"),
+        ({"plan": planned([lfs_file(b"x")])}, ["a/b", "c/d"], "huggingface_hub"),
+        ({"plan": planned([lfs_file(b"x")]), "mirrors": [MIRROR], "mirrors_only": True}, ["a/b", "c/d"], "requests"),
+    ],
+)
+def test_the_library_that_it_takes(tmp_path: Path, options: dict[str, t.Any], names: list[str], library: str) -> None:
+    pending = [(request_of(name), "main") for name in names]
+    assert Sources(module_params(tmp_path, **options), 0.0).library(pending) == library
+
+
+def test_a_refusal_counts_when_no_mirror_may_have_lied(tmp_path: Path) -> None:
+    sources = Sources(module_params(tmp_path, mirrors=[MIRROR, "http://other.example"]), 0.0)
+    asked: list[str] = []
+
+    def check() -> None:
+        mirror = sources.mirrors.pick("sha256:aa")
+        asked.append(mirror.base if mirror else "origin")
+        sources.mirrors.gave("sha256:aa", mirror, 1)
+        if len(asked) < wanted:
+            raise VenomError("unsupported_source", wanted="x", found=f"refusal {len(asked)}", todo="x")
+
+    wanted = 2
+    sources.judge(check)
+    assert len(asked) == 2 and asked[0] != asked[1]
+    wanted = 9
+    asked.clear()
+    with pytest.raises(VenomError) as caught:
+        sources.judge(check)
+    assert (asked[-1], caught.value.found) == ("origin", "refusal 1")

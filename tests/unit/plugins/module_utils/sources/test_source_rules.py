@@ -53,6 +53,19 @@ def test_where_requests_may_go(endpoint: str, url: str, expected: bool) -> None:
     assert HostList(endpoint, ("listed.example", "port.example:9000")).allows(url) is expected
 
 
+def test_another_place_is_asked_at_once() -> None:
+    failures = [TransientError("broke", elsewhere=True)] * 3
+
+    def attempt() -> str:
+        if failures:
+            raise failures.pop()
+        return "right"
+
+    waits: list[float] = []
+    assert call_with_retries(attempt, "x", RetryPolicy(retries=0), waits.append) == "right"
+    assert waits == []
+
+
 def test_a_downgrade_is_refused_even_to_a_listed_host() -> None:
     hosts = HostList(OWN, ("listed.example",))
     hosts.check("https://listed.example/x", before=OWN)

@@ -186,6 +186,39 @@ def test_after_two_wrong_answers_the_next_source_is_asked(tmp_path: Path) -> Non
     assert blob(tmp_path, report, remote("a", b"content")) == b"content"
 
 
+class Places(FakeSource):
+    """A source with several places, of which some are left; ``is_fresh`` of each complaint is noted."""
+
+    def __init__(self, *args: t.Any, left: int) -> None:
+        super().__init__(*args)
+        self.left = left
+        self.rejected: list[bool] = []
+
+    def reject(self, file: RemoteFile, is_fresh: bool) -> bool:
+        self.rejected.append(is_fresh)
+        self.left -= 1
+        return self.left >= 0
+
+
+def test_wrong_answers_of_places_that_are_left_do_not_count(tmp_path: Path) -> None:
+    source = Places({"a": b"content"}, {"a": [Answer(flip_at=3)] * 4}, left=3)
+    report, dummy = transfer(tmp_path, source, [remote("a", b"content")])
+    assert blob(tmp_path, report, remote("a", b"content")) == b"content"
+    assert source.rejected == [True] * 4
+    source = Places({"a": b"content"}, {"a": [Answer(flip_at=3)] * 5}, left=3)
+    with pytest.raises(VenomError) as caught:
+        transfer(tmp_path / "other", source, [remote("a", b"content")])
+    assert (caught.value.reason_code, len(source.requests)) == ("digest_mismatch", 5)
+
+
+def test_another_place_is_asked_at_once_and_that_is_no_try(tmp_path: Path) -> None:
+    broken = [Answer(error=TransientError("broke", elsewhere=True)) for dummy in range(5)]
+    source = FakeSource({"a": b"content"}, {"a": broken})
+    report, waits = transfer(tmp_path, source, [remote("a", b"content")], retry_policy=RetryPolicy(retries=0))
+    assert blob(tmp_path, report, remote("a", b"content")) == b"content"
+    assert (waits, len(source.requests)) == ([], 6)
+
+
 def test_a_body_longer_than_announced_is_wrong(tmp_path: Path) -> None:
     source = FakeSource({"a": b"content and more"})
     source.always = Answer(ignores_range=True)
