@@ -18,6 +18,8 @@ from integration.automation_support import playbooks, specs
 from lab.settings import CHECKOUT
 
 PROJECT = CHECKOUT / "extensions/aap/project"
+#: Playbooks that AWX has no template for: they read or write a folder of the machine that runs them, which a job's container is not.
+COMMAND_LINE = {"bundle_export", "bundle_import"}
 #: Object: the keys that are used here, of those that its role knows.
 KEYS: dict[str, set[str]] = {
     "controller_credential_types": {"name", "description", "kind", "inputs", "injectors"},
