@@ -146,6 +146,9 @@ class _Call:
 
     def library(self, answers: t.Sequence[LocalAnswer]) -> str:
         """The third-party library that asking the sources takes, empty where it takes none. Raises ``invalid_option``, ``bundle_invalid``."""
+        if not any(self.params[option] for option in ("plan", "mirrors_only", "bundle")):
+            # Told without loading what only a plan is read with.
+            return "huggingface_hub"
         pending = [(request, answer.ask_revision) for request, answer in zip(self.requests, answers) if answer.step is None]
         return self.sources.library(pending)
 
