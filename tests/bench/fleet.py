@@ -134,6 +134,7 @@ def main() -> None:
         runs: dict[str, Run] = {}
         for title, playbook in (("distribute.yml", "venom.llm.distribute"), ("every host for itself", "venom.llm.install")):
             runs[title] = found.play(playbook, **wanted)
+            print(f"{title}: {runs[title].seconds:.1f} s, {runs[title].sent} bytes of the origin", file=sys.stderr)
             found.check(hosts, folder)
             found.clear(hosts)
         alone = runs["every host for itself"].seconds
