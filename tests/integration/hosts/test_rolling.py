@@ -15,7 +15,6 @@ from pathlib import Path
 
 import light_vllm
 import pytest
-from conftest import DEBS
 from installs import wait_for
 from light_vllm import LightVllm
 from operators import Operator, Run
@@ -29,6 +28,8 @@ pytestmark = pytest.mark.hosts
 
 HOSTS = ("lab1", "lab2", "lab3")
 BALANCER = "lab3"
+#: Where the hosts see Debian packages: the fixture ``lab``.
+DEBS = "/srv/debs"
 LIMIT = ("--limit", ",".join(HOSTS))
 AURORA, BOREALIS = "demo/tiny-aurora", "demo/tiny-borealis"
 AURORA_SAYS, BOREALIS_SAYS = "I am aurora", "I am borealis"
