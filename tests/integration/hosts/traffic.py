@@ -72,16 +72,16 @@ class Traffic:
     They wait a little between two questions, and never retry.
     """
 
-    def __init__(self, address: str, model: str, short: int = 3, long: int = 3, seconds: float = 2.0) -> None:
+    def __init__(self, address: str, model: str, short: int = 2, long: int = 3, seconds: float = 2.0) -> None:
         self._address, self._model, self._seconds = address, model, seconds
         self._stopped = threading.Event()
         self._lock = threading.Lock()
-        kinds = [0.02] * short + [seconds] * long
+        kinds = [0.05] * short + [seconds] * long
         self._threads = [threading.Thread(target=self._ask_on, args=(kind,), daemon=True) for kind in kinds]
         self.answers: list[Answer] = []
 
     def _ask_on(self, seconds: float) -> None:
-        while not self._stopped.wait(0.05):
+        while not self._stopped.wait(0.1):
             began = time.monotonic()
             text, failure = self._ask(seconds)
             with self._lock:
