@@ -27,7 +27,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 from bench import support  # noqa: E402
 from light_vllm import VARIABLES, LightVllm  # noqa: E402
 
-from lab import wheels  # noqa: E402
+from lab import layers, wheels  # noqa: E402
 from lab.hosts import Lab  # noqa: E402
 from lab.hub import Hub  # noqa: E402
 from lab.hub.demo import add_demo  # noqa: E402
@@ -36,6 +36,9 @@ from lab.settings import CHECKOUT, Settings  # noqa: E402
 AURORA, BOREALIS = "demo/tiny-aurora", "demo/tiny-borealis"
 WHEELS = "/srv/wheels"
 LAYER = "bench-scale"
+BATCH = 8
+#: inotify instances that a booted host takes: the seventeenth systemd found the default of 128 used up and ended.
+WATCHERS = 8
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,14 @@ def fleet(scratch: Path, count: int) -> t.Iterator[Fleet]:
             LightVllm(lab, "lab1").install()
             found.play("venom.llm.site", 1, 1, venom_models=[], venom_active={})
             lab.save_layer(LAYER, "lab1")
-            lab.up(count, "bookworm", binds_ro=[f"{folder}:{WHEELS}"], layer=LAYER)
+            # In steps: thirty that boot at once on two processors take more than the minute that each may take.
+            for booted in (*range(BATCH, count, BATCH), count):
+                lab.up(booted, "bookworm", binds_ro=[f"{folder}:{WHEELS}"], layer=LAYER)
             found.play("venom.llm.site", count, 20)
             yield found
     finally:
         lab.down()
+        layers.remove(Settings.from_env(), LAYER, "bookworm")
 
 
 def measure(found: Fleet, hosts: int, forks: int) -> list[tuple[str, Figures]]:
@@ -131,6 +137,10 @@ def main() -> None:
     parser.add_argument("--forks", type=int, nargs="+", default=[20], help="Ansible's forks (default 20)")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *dummy: sys.exit(143))
+    watchers = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text(encoding="ascii"))
+    if watchers < WATCHERS * max(arguments.hosts):
+        wanted = WATCHERS * max(arguments.hosts)
+        parser.error(f"{max(arguments.hosts)} hosts need fs.inotify.max_user_instances={wanted}, here it is {watchers}: sysctl -w it first")
     rows = []
     with tempfile.TemporaryDirectory(prefix="venom-bench-") as folder, fleet(Path(folder), max(arguments.hosts)) as found:
         for hosts in arguments.hosts:
