@@ -213,7 +213,7 @@ options:
     description:
       - What models consist of, as RV(venom.llm.venom_model_info#module:plan) of a host that has them says it.
       - What it has is asked of no hub and no registry, so that takes no token, no internet and no huggingface_hub. The library requests is
-        enough.
+        enough, with urllib3 2.3 or later.
       - Every file is then verified by its SHA-256, and every check of O(allow_pickle), O(allow_remote_code), O(fit) and the limits is made as
         with a hub.
     type: dict

@@ -146,6 +146,9 @@ class _Call:
 
     def library(self, answers: t.Sequence[LocalAnswer]) -> str:
         """The third-party library that asking the sources takes. Raises ``invalid_option``."""
+        if not self.params["plan"] and not self.params["mirrors_only"]:
+            # Told without loading what only a plan is read with.
+            return "huggingface_hub"
         pending = [(request, answer.ask_revision) for request, answer in zip(self.requests, answers) if answer.step is None]
         return self.sources.library(pending)
 

@@ -17,7 +17,7 @@ from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.ollama_manifest import Layer
 from ansible_collections.venom.llm.plugins.module_utils.policy import MAX_SMALL_FILE
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile, Source, Stream
-from ansible_collections.venom.llm.plugins.module_utils.sources.http import origin_of, parse_endpoint
+from ansible_collections.venom.llm.plugins.module_utils.sources.http import is_urllib3_old, origin_of, parse_endpoint
 from ansible_collections.venom.llm.plugins.module_utils.sources.hub import HubSource
 from ansible_collections.venom.llm.plugins.module_utils.sources.mirror import MirrorSource
 from ansible_collections.venom.llm.plugins.module_utils.sources.mirror_choice import Mirrors
@@ -268,11 +268,9 @@ class Sources:
     def library(self, pending: t.Iterable[tuple[Request, str]]) -> str:
         """The third-party library that it takes to ask for these requests, each in a revision. Raises ``invalid_option``."""
         plan = self.plan
-        if self._params["mirrors_only"] or (
-            plan is not None and all(plan.holds(request.ref, revision, request.include, request.exclude) for request, revision in pending)
-        ):
-            return "requests"
-        return "huggingface_hub"
+        is_planned = plan is not None and all(plan.holds(request.ref, revision, request.include, request.exclude) for request, revision in pending)
+        # An old urllib3 is the distribution's; the backend's Python, which alone has huggingface_hub, has a new one.
+        return "requests" if (is_planned or self._params["mirrors_only"]) and not is_urllib3_old() else "huggingface_hub"
 
     def judge(self, check: t.Callable[[], None]) -> None:
         """Run a check on bytes that nobody could verify yet. It refuses for good when none of them came from a mirror that may have lied."""

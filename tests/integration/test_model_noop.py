@@ -81,6 +81,7 @@ def guarded(params: dict[str, t.Any]) -> subprocess.CompletedProcess[str]:
         {"name": "a/b", "revision": "main", "alias": "x"},
         {"models": [{"name": "a/b"}, {"name": "c/d", "state": "absent"}]},
         {"name": "a/b", "token": "hf_x", "token_file": "/nonexistent", "ca_path": "/nonexistent"},
+        {"name": "a/b", "plan": {"schema": 1}, "mirrors": ["http://127.0.0.1:9"], "mirrors_only": True, "mirror_password_file": "/nonexistent"},
     ],
 )
 def test_a_no_op_does_nothing(tmp_path: Path, hub: Hub, options: dict[str, t.Any]) -> None:

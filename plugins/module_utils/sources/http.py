@@ -9,6 +9,7 @@ import threading
 import time
 import typing as t
 from dataclasses import dataclass
+from importlib import metadata
 from urllib.parse import urljoin, urlsplit
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
@@ -35,6 +36,18 @@ PUBLIC_HUB = "https://huggingface.co"
 _PUBLIC_DOMAINS = ("huggingface.co", "hf.co")
 
 Origin = tuple[str, str, int]
+
+#: The first release of urllib3 with which a thread can end a read that waits in another.
+_LEAST_URLLIB3 = (2, 3)
+
+
+def is_urllib3_old() -> bool:
+    """Whether the running interpreter has a urllib3 that streams cannot use, as distributions ship it. One that has none has no old one."""
+    try:
+        release = metadata.version("urllib3").split(".")[:2]
+    except metadata.PackageNotFoundError:
+        return False
+    return tuple(int(part) if part.isdigit() else 0 for part in release) < _LEAST_URLLIB3
 
 
 def origin_of(url: str) -> Origin:

@@ -129,6 +129,7 @@ class MirrorSource:
         self._made: Source | None = None
         self._only = only
         self._locate = locate
+        self._may_retry = policy.retries > 0
         self._read_range = RangeReader(self, policy)
 
     @property
@@ -176,6 +177,9 @@ class MirrorSource:
             if self.mirrors.has(file.announced, may_rest=True):
                 raise TransientError("no mirror answered", final=error)
             raise error
+        if file.sha256 is not None and self._may_retry and self.mirrors.has(file.announced):
+            # A hiccup of the last mirror is no reason to ask the origin for what a whole fleet may be about to ask.
+            raise TransientError("no mirror answered")
         try:
             return _Counted(self.mirrors, file.announced, self._origin.open(file, offset, length))
         except VenomError as error:

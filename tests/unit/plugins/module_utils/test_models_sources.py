@@ -17,6 +17,7 @@ from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.models_request import Request
 from ansible_collections.venom.llm.plugins.module_utils.models_sources import RememberingSource, Sources, parse_rate, read_secret
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.sources import http
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
 from ansible_collections.venom.llm.plugins.module_utils.sources.http import Part
 from ansible_collections.venom.llm.plugins.module_utils.sources.mirror import MirrorSource
@@ -257,6 +258,24 @@ def test_the_password_of_mirrors_goes_to_them_alone(tmp_path: Path) -> None:
 def test_the_library_that_it_takes(tmp_path: Path, options: dict[str, t.Any], names: list[str], library: str) -> None:
     pending = [(request_of(name), "main") for name in names]
     assert Sources(module_params(tmp_path, **options), 0.0).library(pending) == library
+
+
+@pytest.mark.parametrize(
+    ("version", "library"),
+    [("1.26.12", "huggingface_hub"), ("2.2.3", "huggingface_hub"), ("2.3.0", "requests"), ("2.10", "requests"), ("3.0rc1", "requests")],
+)
+def test_a_distributions_old_urllib3_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, library: str) -> None:
+    monkeypatch.setattr(http.metadata, "version", lambda dummy: version)
+    sources = Sources(module_params(tmp_path, plan=planned([lfs_file(b"x")])), 0.0)
+    assert sources.library([(request_of("a/b"), "main")]) == library
+
+
+def test_no_urllib3_is_no_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> t.NoReturn:
+        raise http.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(http.metadata, "version", missing)
+    assert not http.is_urllib3_old()
 
 
 def test_a_refusal_counts_when_no_mirror_may_have_lied(tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ class Server:
         return ModelPlan(ref, "1" * 40, revision, (FILE,))
 
 
-def make(*servers: Server, origin: Server | None = None, only: bool = False, stall_timeout: float = 30.0) -> MirrorSource:
+def make(
+    *servers: Server, origin: Server | None = None, only: bool = False, stall_timeout: float = 30.0, retries: int = 0
+) -> MirrorSource:
     """A source before an origin, or before one that must not be made. Mirrors are asked in their order."""
     now = servers[0].now if servers else [0.0]
     clients: dict[str, t.Any] = {f"http://mirror{number}": server for number, server in enumerate(servers)}
@@ -85,7 +87,7 @@ def make(*servers: Server, origin: Server | None = None, only: bool = False, sta
         return origin
 
     mirrors = Mirrors(clients, lambda found: found[0], lambda: now[0])
-    return MirrorSource(mirrors, None, make_origin, only, RetryPolicy(retries=0), stall_timeout)
+    return MirrorSource(mirrors, None, make_origin, only, RetryPolicy(retries=retries), stall_timeout)
 
 
 def test_bytes_come_by_their_digest() -> None:
@@ -129,6 +131,23 @@ def test_the_next_is_asked_at_once_and_the_origin_last(error: Exception, causes:
         make(bad, only=True).open(FILE)
     final = caught.value.final if isinstance(caught.value, TransientError) else caught.value
     assert isinstance(final, VenomError) and final.details["mirrors"] == {"http://mirror0": causes}
+
+
+def test_a_hiccup_of_the_last_mirror_is_waited_for() -> None:
+    hiccup, origin = Server([0.0], error=TransientError("answered 503", 503)), Server([0.0])
+    source = make(hiccup, origin=origin, retries=1)
+    with pytest.raises(TransientError):
+        source.open(FILE)
+    hiccup.error = None
+    assert b"".join(source.open(FILE)) == BYTES
+    dead = Server([0.0], error=TransientError("no answer"))
+    source = make(dead, origin=origin, retries=1)
+    with pytest.raises(TransientError):
+        source.open(FILE)
+    assert origin.asked == []
+    dead.now[0] += 0.3
+    assert b"".join(source.open(FILE)) == BYTES
+    assert len(origin.asked) == 1
 
 
 def test_an_origin_that_refuses_says_what_the_mirrors_did() -> None:
