@@ -26,7 +26,16 @@ LANES = 3
 #: A part that hangs must not take the pipeline's whole time with it. Seconds.
 PATIENCE = 2400.0
 #: Host files that take minutes, longest first; those that are not named follow.
-LONG_HOST_FILES = ("test_first_light.py", "test_ollama_role.py", "test_break_vllm.py", "test_operations_hosts.py", "test_interrupted_installs.py")
+LONG_HOST_FILES = (
+    "test_first_light.py",
+    "test_ollama_role.py",
+    "test_break_vllm.py",
+    "test_operations_hosts.py",
+    "test_mirror_role.py",
+    "test_rolling.py",
+    "test_interrupted_installs.py",
+    "test_air_gap.py",
+)
 #: The other files of tests/integration are dealt into so many parts, so that no lane has a long one alone at the end.
 SHARES = 4
 #: Files of tests/integration that are parts of their own because of their length.
