@@ -16,6 +16,7 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import psutil
 import yaml
 from integration.automation_support import environment, tools
 
@@ -42,6 +43,8 @@ class Rulebook:
             ANSIBLE_HOME=str(folder / "ansible"),
             ANSIBLE_RETRY_FILES_ENABLED="0",
             EDA_JOB_TEMPLATE_REFRESH_DELAY="0.1",
+            # Folders of jobs that were ended stay where they were made.
+            TMPDIR=str(folder),
         )
 
     def __enter__(self) -> Rulebook:
@@ -57,12 +60,17 @@ class Rulebook:
         return self
 
     def __exit__(self, *dummy: object) -> None:
+        # A playbook that an event started is in a session of its own, and goes on when ansible-rulebook ends.
+        started = psutil.Process(self._process.pid).children(recursive=True)
         self._process.terminate()
         try:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        for process in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def _listens(self) -> bool:
         assert self._process.poll() is None, self.printed()
