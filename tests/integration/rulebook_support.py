@@ -61,7 +61,7 @@ class Rulebook:
 
     def __exit__(self, *dummy: object) -> None:
         # A playbook that an event started is in a session of its own, and goes on when ansible-rulebook ends.
-        started = psutil.Process(self._process.pid).children(recursive=True)
+        started = psutil.Process(self._process.pid).children(recursive=True) if self._process.poll() is None else []
         self._process.terminate()
         try:
             self._process.wait(30)
