@@ -8,12 +8,15 @@ counted, and a file with a known defect is put in at the end: a run that accepts
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import typing as t
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -35,6 +38,15 @@ def copy_collection(target: Path) -> int:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target / name)
     return len(names)
+
+
+@contextlib.contextmanager
+def alone() -> t.Iterator[None]:
+    """Sanity and units begin side by side and prepare the same folder: one made a link that the other was about to make."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def prepare_home(home: Path) -> None:
@@ -74,7 +86,9 @@ def interpreters(target: Path) -> str:
 
 def ansible_test(collection: Path, *arguments: str) -> tuple[int, str]:
     """Run ansible-test in the copy. What tells something is shown as it comes; all of it is returned."""
-    environment = dict(os.environ, HOME=str(CACHE / "home"), PYTHONPATH="", PIP_REQUIRE_VIRTUALENV="0", PATH=interpreters(CACHE / "bin"))
+    with alone():
+        path = interpreters(CACHE / "bin")
+    environment = dict(os.environ, HOME=str(CACHE / "home"), PYTHONPATH="", PIP_REQUIRE_VIRTUALENV="0", PATH=path)
     command = [str(Path(sys.executable).with_name("ansible-test")), *arguments, "--color", "no"]
     with subprocess.Popen(command, cwd=collection, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         lines = []
@@ -130,7 +144,8 @@ def main() -> None:
     arguments = parser.parse_args()
     home = CACHE / "home"
     home.mkdir(parents=True, exist_ok=True)
-    prepare_home(home)
+    with alone():
+        prepare_home(home)
     with tempfile.TemporaryDirectory(prefix="venom-ansible-test-") as scratch:
         collection = Path(scratch) / "ansible_collections/venom/llm"
         count = copy_collection(collection)
