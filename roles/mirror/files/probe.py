@@ -90,8 +90,7 @@ def networks(texts):
     found, wrong = [], []
     for text in texts:
         try:
-            found.append(str(ipaddress.ip_network(text)))
-            continue
+            known = [str(ipaddress.ip_network(text))]
         except ValueError:
             known = [] if "/" in text else addresses(text)
         found.extend(known)

@@ -142,7 +142,8 @@ def ask(lab: Lab, operator: Operator, **options: t.Any) -> dict[str, t.Any]:
     """What ``venom_bundle_info`` says of the bundle that came."""
     arguments = json.dumps({"path": BUNDLE, "allowed_signers": ALLOWED, **options})
     command = [str(BIN / "ansible"), "-i", str(lab.inventory), ISOLATED, "-m", "venom.llm.venom_bundle_info", "-a", arguments, "-o"]
-    done = subprocess.run(command, cwd=operator.scratch, env=operator.environment(operator.scratch / "log", None), capture_output=True, text=True)
+    environment = operator.environment(operator.scratch / "log", None)
+    done = subprocess.run(command, cwd=operator.scratch, env=environment, capture_output=True, text=True, check=False)
     answer: dict[str, t.Any] = json.loads(done.stdout[done.stdout.index("{") :])
     return answer
 
