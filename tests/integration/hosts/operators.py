@@ -77,11 +77,15 @@ def _descendants(pid: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Operator:
-    """Where the operator works: an inventory, a scratch folder, extra variables that every run shares."""
+    """Where the operator works: an inventory, a scratch folder, extra variables that every run shares.
+
+    With ``pipelining`` a task takes one round trip; that is what an operator of many hosts sets, and not Ansible's default.
+    """
 
     inventory: Path
     scratch: Path
     variables: dict[str, t.Any]
+    pipelining: bool = True
 
     def play(self, name: str, *arguments: str, expect: int | None = 0, environment: dict[str, str] | None = None, **variables: t.Any) -> Run:
         """Run ``venom.llm.<name>``; ``expect`` is the wanted exit status, None for any."""
@@ -111,6 +115,7 @@ class Operator:
             "ANSIBLE_CALLBACKS_ENABLED": "task_log",
             "ANSIBLE_HOME": str(self.scratch / "ansible"),
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PIPELINING": str(int(self.pipelining)),
             "VENOM_TASK_LOG": str(log),
             **(more or {}),
         }

@@ -22,6 +22,7 @@ from lab.hub import Hub
 from lab.hub.demo import DEMO
 
 pytestmark = [pytest.mark.hosts, pytest.mark.vllm]
+PIPELINING = False
 
 HOST = "lab1"
 AURORA, BOREALIS = "demo/tiny-aurora", "demo/tiny-borealis"

@@ -18,6 +18,7 @@ from lab.hosts import Lab
 from lab.hub import Hub
 
 pytestmark = pytest.mark.hosts
+PIPELINING = False
 
 HOSTS = ("lab1", "lab2", "lab3")
 HOST = "lab2"
@@ -35,7 +36,8 @@ BLACKOUT = 34
 @pytest.fixture(scope="module")
 def prepared(lab: Lab, hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> None:
     """All hosts have their account, folders and backend."""
-    operator = Operator(lab.inventory, tmp_path_factory.mktemp("prepare"), {"venom_hf_endpoint": hub.url, "venom_wheels_dir": "/srv/wheels"})
+    shared = {"venom_hf_endpoint": hub.url, "venom_wheels_dir": "/srv/wheels"}
+    operator = Operator(lab.inventory, tmp_path_factory.mktemp("prepare"), shared, pipelining=False)
     operator.play("site", "--tags", "host")
 
 
@@ -62,7 +64,8 @@ def on(lab: Lab, hub: Hub, operator: Operator, prepared: None) -> t.Iterator[Ope
             lab.run(host, ["sh", "-c", f"umount {NARROW} 2>/dev/null; rm -rf {FOLDER} {NARROW}"])
 
     clear()
-    yield Operator(operator.inventory, operator.scratch, {**operator.variables, "venom_models_max_parallel": STREAMS, "venom_models_reserve_gib": 0})
+    limits = {"venom_models_max_parallel": STREAMS, "venom_models_reserve_gib": 0}
+    yield Operator(operator.inventory, operator.scratch, {**operator.variables, **limits}, operator.pipelining)
     clear()
 
 

@@ -43,18 +43,10 @@ def fleet(lab: Lab, hub: Hub) -> Lab:
     return lab
 
 
-class Hurried(Operator):
-    """An operator of many hosts: with pipelining a task takes one round trip."""
-
-    def environment(self, log: Path, more: dict[str, str] | None) -> dict[str, str]:
-        """As ever, and with pipelining."""
-        return {**super().environment(log, more), "ANSIBLE_PIPELINING": "1"}
-
-
 @pytest.fixture
 def on(operator: Operator, fleet: Lab) -> Operator:
     """The operator, who also knows the network of the lab."""
-    return Hurried(operator.inventory, operator.scratch, {**operator.variables, "lab_network": str(fleet.settings.network.network)})
+    return Operator(operator.inventory, operator.scratch, {**operator.variables, "lab_network": str(fleet.settings.network.network)})
 
 
 def sh(lab: Lab, host: str, script: str) -> str:

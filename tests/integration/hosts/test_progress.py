@@ -22,6 +22,7 @@ from lab.hub import Hub
 from lab.models import safetensors
 
 pytestmark = pytest.mark.hosts
+PIPELINING = False
 
 HOST = "lab1"
 MODEL = "demo/tiny-slow"

@@ -14,6 +14,7 @@ from operators import TOKEN, Operator
 from lab.hosts import Lab
 
 pytestmark = pytest.mark.hosts
+PIPELINING = False
 
 HOST = "lab2"
 OWN_FILE = "/etc/venom/credentials/hf_token"
