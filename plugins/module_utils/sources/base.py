@@ -126,3 +126,14 @@ def is_wanted(path: str, include: t.Sequence[str], exclude: t.Sequence[str]) -> 
 
 def _matches(path: str, patterns: t.Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(path, pattern + "*" if pattern.endswith("/") else pattern) for pattern in patterns)
+
+
+def check_small(file: RemoteFile, limit: int) -> None:
+    """Raises ``unsupported_source`` for a file of more than ``limit`` bytes, which nobody should hold in memory."""
+    if file.size > limit:
+        raise VenomError(
+            "unsupported_source",
+            wanted=f"{ascii(file.path)} of at most {limit} bytes",
+            found=f"{file.size} bytes",
+            todo="leave it out with exclude",
+        )

@@ -18,7 +18,7 @@ from ansible_collections.venom.llm.plugins.module_utils.bundle_index import (
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.ollama_manifest import Layer
-from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile, Stream
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile, Stream, check_small
 from ansible_collections.venom.llm.plugins.module_utils.sources.indexed import IndexedModels
 
 _CHUNK_SIZE = 1024 * 1024
@@ -113,13 +113,7 @@ class BundleSource(IndexedModels):
 
     def read(self, file: RemoteFile, limit: int) -> bytes:
         """A small file in memory, not verified. Raises ``unsupported_source`` above ``limit`` bytes, else as ``open``."""
-        if file.size > limit:
-            raise VenomError(
-                "unsupported_source",
-                wanted=f"{ascii(file.path)} of at most {limit} bytes",
-                found=f"{file.size} bytes",
-                todo="leave it out with exclude",
-            )
+        check_small(file, limit)
         stream = self.open(file)
         try:
             return b"".join(stream)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef, check_paths, is_commit
-from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan, RemoteFile, Stream, is_wanted
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan, RemoteFile, Stream, check_small, is_wanted
 from ansible_collections.venom.llm.plugins.module_utils.sources.http import CONNECT_TIMEOUT, HostList, HttpClient, parse_endpoint, scrub
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import (
     RetryPolicy,
@@ -93,13 +93,7 @@ class HubSource:
 
     def read(self, file: RemoteFile, limit: int) -> bytes:
         """A small file in memory, retried, not verified. Raises ``VenomError``, ``unsupported_source`` above ``limit`` bytes."""
-        if file.size > limit:
-            raise VenomError(
-                "unsupported_source",
-                wanted=f"{ascii(file.path)} of at most {limit} bytes",
-                found=f"{file.size} bytes",
-                todo="leave it out with exclude",
-            )
+        check_small(file, limit)
 
         def attempt() -> bytes:
             stream = self.open(file)

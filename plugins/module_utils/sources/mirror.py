@@ -14,7 +14,7 @@ import typing as t
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.ollama_manifest import Layer
-from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan, RemoteFile, Source, Stream, TransientError
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan, RemoteFile, Source, Stream, TransientError, check_small
 from ansible_collections.venom.llm.plugins.module_utils.sources.http import scrub
 from ansible_collections.venom.llm.plugins.module_utils.sources.mirror_choice import Mirror, Mirrors
 from ansible_collections.venom.llm.plugins.module_utils.sources.plan import PlannedModels
@@ -228,13 +228,7 @@ class MirrorSource:
 
     def read(self, file: RemoteFile, limit: int) -> bytes:
         """A small file in memory, retried; verified where mirrors gave it. Raises ``unsupported_source`` above ``limit`` bytes, else as ``open``."""
-        if file.size > limit:
-            raise VenomError(
-                "unsupported_source",
-                wanted=f"{ascii(file.path)} of at most {limit} bytes",
-                found=f"{file.size} bytes",
-                todo="leave it out with exclude",
-            )
+        check_small(file, limit)
         while True:
             content = self._read_range(file, 0, file.size)
             if file.sha256 is None or hashlib.sha256(content).hexdigest() == file.sha256:
