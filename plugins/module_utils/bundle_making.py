@@ -103,10 +103,11 @@ class _Making:
         report = copy_models(chosen, self._root, self._progress("copying the models"), self._is_dry)
         content = bundle_seal.to_bytes(self._sums(report.index, parts, listed))
         is_new = content != listed
-        is_signed = os.path.lexists(os.path.join(self._root, SIGNATURE_NAME))
+        was_signed = os.path.lexists(os.path.join(self._root, SIGNATURE_NAME))
         key = self._params["signing_key"]
         signs = bool(key) and not bundle_signature.is_signed_by(self._root, content, key)
-        unsigns = not key and is_new and is_signed
+        unsigns = not key and is_new and was_signed
+        is_signed = bool(key) or (was_signed and not unsigns)
         if unsigns:
             self._context.warn(f"{SIGNATURE_NAME} was of another content of {self._root} and goes; set signing_key to have it signed again.")
         if not self._is_dry:
@@ -114,14 +115,14 @@ class _Making:
         copied = sorted([part.path for part in new_parts] + [f"sha256:{sha256}" for sha256 in report.copied_files])
         return {
             "changed": report.changed or bool(new_parts) or is_new or signs,
-            "diff": _diff(report, copied, is_signed, bool(key) or (is_signed and not unsigns), is_new),
+            "diff": _diff(report, copied, was_signed, is_signed, is_new),
             "path": self._root,
             "models": [{"name": item.name, "revision": item.revision, "alias": item.alias} for item in report.index.models],
             "files_copied": copied,
             "bytes_total": sum(report.index.sizes.values()) + sum(part.size for part in parts),
             "bytes_copied": 0 if self._is_dry else report.copied + sum(part.size for part in new_parts),
             "bytes_kept": report.kept + sum(part.size for part in parts if part.is_there),
-            "is_signed": bool(key) or (is_signed and not unsigns),
+            "is_signed": is_signed,
         }
 
     def _progress(self, message: str) -> t.Callable[[int, int], None]:
