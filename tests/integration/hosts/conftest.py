@@ -74,6 +74,6 @@ def hub(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Hub]:
 
 
 @pytest.fixture
-def operator(lab: Lab, hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Operator:
-    """An operator with a fresh folder, the lab's inventory and the lab's hub. A file that says PIPELINING = False has Ansible's default."""
-    return Operator(lab.inventory, tmp_path, {"venom_hf_endpoint": hub.url, **SERVING}, getattr(request.module, "PIPELINING", True))
+def operator(lab: Lab, hub: Hub, tmp_path: Path) -> Operator:
+    """An operator with a fresh folder, the lab's inventory and the lab's hub."""
+    return Operator(lab.inventory, tmp_path, {"venom_hf_endpoint": hub.url, **SERVING})

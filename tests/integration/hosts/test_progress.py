@@ -22,7 +22,6 @@ from lab.hub import Hub
 from lab.models import safetensors
 
 pytestmark = pytest.mark.hosts
-PIPELINING = False
 
 HOST = "lab1"
 MODEL = "demo/tiny-slow"
