@@ -49,7 +49,7 @@ class Host:
         return self.lab.run(self.name, ["sh", "-c", script]).stdout.strip()
 
     def argv(self, order: dict[str, t.Any]) -> list[str]:
-        return ["env", f"PYTHONPATH={PYTHONPATH}", "PYTHONDONTWRITEBYTECODE=1", "python3", DRIVER, json.dumps(order)]
+        return ["env", f"PYTHONPATH={PYTHONPATH}", "PYTHONPYCACHEPREFIX=/var/cache/python", "python3", DRIVER, json.dumps(order)]
 
     def tell(self, **order: t.Any) -> tuple[dict[str, t.Any], dict[str, t.Any]]:
         """The result, if something was to be done, and what serves now."""

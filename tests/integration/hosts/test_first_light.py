@@ -62,7 +62,7 @@ supervisor = SystemdSupervisor("venom-vllm.service", "/var/log/venom/vllm.log")
 seen, left = {}, []
 for victim in (0, -1):
     supervisor.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while len(supervisor.pids()) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
     seen.update({pid: processes.start_ticks(pid) for pid in supervisor.pids()})
@@ -111,7 +111,7 @@ def main_pid(lab: Lab) -> int:
 
 def wait_until_served(lab: Lab, alias: str) -> str:
     """What the model says as soon as the server answers; the server needs some twenty seconds on two cores."""
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 400
     while time.monotonic() < deadline:
         if _answers(lab):
             return says(lab, alias)

@@ -106,7 +106,7 @@ def test_a_stopped_server_is_started_and_a_stray_one_is_named_and_left_alone(lig
     one, other = lights["lab1"], lights["lab3"]
     one.sh(f"systemctl stop {UNIT}")
     other.sh(f"systemctl stop {UNIT}; systemd-run --unit=stray python3 -c \"{STRAY}\"")
-    wait_for(lambda: ":8001" in other.sh("ss -Hltn 'sport = :8001'"), 20)
+    wait_for(lambda: ":8001" in other.sh("ss -Hltn 'sport = :8001'"))
     stray = other.sh("systemctl show -p MainPID --value stray").strip()
     run = operator.play("verify", *LIMIT, venom_verify_repair=True, expect=2, **DECLARED)
     assert one.served() == ["tiny-aurora"] and set(said(run)) == {"lab3"}

@@ -71,7 +71,7 @@ def test_the_token_is_nowhere_but_in_its_file(lab: Lab, operator: Operator) -> N
             environment={"HF_TOKEN": TOKEN}, venom_models=[{"name": "demo/tiny-gated"}],
         )  # fmt: skip
     finally:
-        seen = json.loads(watcher.communicate("stop\n", timeout=60)[0])
+        seen = json.loads(watcher.communicate("stop\n", timeout=180)[0])
     assert run.changed(), "the gated model must really have been fetched with the token"
     assert "demo--tiny-gated@" in lab.run(HOST, ["ls", "/var/lib/venom/models/hf"]).stdout
     assert seen["rounds"] > 20 and seen["seen"] == []
