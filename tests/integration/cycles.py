@@ -20,7 +20,7 @@ from ansible_collections.venom.llm.plugins.module_utils.supervisors import base
 #: What is killed in the middle of a broken cycle: one process of the server, or who is just starting or stopping it.
 VICTIMS = ("member", "starter", "stopper")
 _STOP_TIMEOUT = 0.05
-_READY_TIMEOUT = 20.0
+_READY_TIMEOUT = 60.0
 
 
 @dataclass
@@ -43,7 +43,7 @@ def run(supervisor: base.Supervisor, port: int, name: str, count: int, seed: int
         if tally.left:
             break
     # Who lost its parent is collected by init, which takes its time.
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while _still_there(tally.seen) and time.monotonic() < deadline:
         time.sleep(0.1)
     tally.left += [f"process {pid}" for pid in _still_there(tally.seen)]

@@ -45,7 +45,7 @@ def model_hub(folder: Path, *names: str, rate: float = SLOW, weights: int = WEIG
         yield hub
 
 
-def wait_for(what: t.Callable[[], t.Any], seconds: float = 30.0) -> t.Any:
+def wait_for(what: t.Callable[[], t.Any], seconds: float = 120.0) -> t.Any:
     """The first true answer; AssertionError when there is none in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

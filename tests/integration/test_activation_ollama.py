@@ -246,7 +246,7 @@ def test_a_foreign_server_is_named_and_ended_only_when_adopted(host: TwoRuntimes
         assert planned["plan"]["steps"] == ["adopt", *FULL] and other.poll() is None
         done = host.ollama(model="mid", adopt=True)
         assert str(other.pid) in done["steps"][0]["outcome"] and done["status"]["status"] == "online"
-        assert other.wait(10) is not None and done["status"]["pid"] != other.pid
+        assert other.wait(60) is not None and done["status"]["pid"] != other.pid
         assert not host.ollama(model="mid", adopt=True)["changed"]
     finally:
         other.kill()

@@ -109,7 +109,7 @@ def test_what_was_rebuilt_and_is_bad_is_not_believed(tmp_path: Path) -> None:
 
 def test_writers_at_once_lose_none_of_each_others_records(tmp_path: Path) -> None:
     writers = [start_writer(tmp_path, name, 12) for name in ("red", "blue", "green")]
-    assert [process.wait(60) for process in writers] == [0, 0, 0]
+    assert [process.wait(120) for process in writers] == [0, 0, 0]
     manifest = Manifest.load(str(tmp_path))
     assert len(manifest.models) == 36 and not manifest.is_damaged and manifest.is_stored()
 
@@ -122,7 +122,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_manifest_and_what_it_had_told(tm
         lines = [process.stdout.readline().strip() for dummy in range(4 + turn)]
         time.sleep(0.002 * turn)
         process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        process.wait(120)
         told |= {f"t{turn}/m{line}" for line in lines if line.isdigit()}
         manifest = Manifest.load(str(tmp_path))
         assert not manifest.is_damaged and told <= {entry.name for entry in manifest.models}

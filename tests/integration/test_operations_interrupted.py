@@ -25,6 +25,7 @@ from integration.operations_support import (
     workers,
 )
 from integration.test_controllers import CACHE, PYTHON, SERIES, controller
+from integration.tracebacks import complaints
 
 from ansible_collections.venom.llm.plugins.module_utils.journal import read_operations
 from ansible_collections.venom.llm.plugins.module_utils.processes import command_line, descendants, snapshot
@@ -50,14 +51,14 @@ def test_whoever_stops_the_play_stops_the_work(tmp_path: Path, series: str, stop
         with ansible.running(task(ansible.options(hub))) as play:
             wait_for(lambda: fetching(models) and " | a/b: " in ansible.printed())
             (os.killpg if whole_group else os.kill)(play.pid, number)
-            play.wait(60)
+            play.wait(120)
             # Before 2.19 a fork outlives a play that was ended by SIGTERM, and sees to the rest.
             wait_for(lambda: not workers(models))
             wait_for(lambda: folders(models) == [])
         assert statuses(models) == ["cancelled"]
         assert finish(ansible, hub)["changed"] is True
         assert statuses(models) == ["completed", "cancelled"]
-    assert "Traceback" not in ansible.printed()
+    assert complaints(ansible.printed()) == []
 
 
 @pytest.mark.parametrize("how", ["the play is interrupted", "the worker is killed"])
@@ -72,7 +73,7 @@ def test_what_had_arrived_is_not_fetched_again(tmp_path: Path, how: str) -> None
             wait_for(lambda: arrived() > weights / 2)
             if how == "the play is interrupted":
                 os.killpg(play.pid, signal.SIGINT)
-                play.wait(60)
+                play.wait(120)
             else:
                 os.kill(workers(models)[0], signal.SIGKILL)
                 wait_for(lambda: len(statuses(models)) == 2)
@@ -118,7 +119,7 @@ def test_a_killed_worker_is_started_once_more(tmp_path: Path) -> None:
         hub.faults.clear()
         hub.down()
         hub.up()
-        assert play.wait(60) == 0
+        assert play.wait(120) == 0
     printed = ansible.printed()
     assert "it is started once more" in printed
     assert statuses(models)[-1] == "failed"
@@ -133,7 +134,7 @@ def test_a_worker_that_is_killed_every_time_is_a_failure_that_says_so(tmp_path: 
                 (worker,) = wait_for(lambda: [pid for pid in workers(models) if pid not in seen and fetching(models)])
                 seen.append(worker)
                 os.kill(worker, signal.SIGKILL)
-            assert play.wait(60) == 0
+            assert play.wait(120) == 0
         printed = ansible.printed()
         assert printed.count("it is started once more") == 1
         assert "ended without a word" in printed.partition("fatal:")[2]
@@ -158,7 +159,7 @@ def test_an_operator_stops_all_calls_of_a_folder(tmp_path: Path) -> None:
             assert "changed: [localhost]" in checked and len(workers(models)) == 1
             stopped, dummy = other.play(cancel)
             assert stopped["changed"] is True and [call["state"] for call in stopped["calls"]] == ["cancelled"]
-            assert play.wait(60) == 0
+            assert play.wait(120) == 0
         assert "stopped by SIGTERM" in ansible.printed()
         assert other.play(cancel)[0]["changed"] is False
         info, dummy = other.play(looking)
@@ -177,7 +178,7 @@ def test_who_waits_for_the_lock_says_for_whom(tmp_path: Path) -> None:
         with other.running(task(options)) as second:
             wait_for(lambda: f"localhost | a/c: waiting for process {holder}" in other.printed())
             os.killpg(second.pid, signal.SIGINT)
-            second.wait(60)
+            second.wait(120)
         assert workers(models) == [holder], "the holder is another's"
 
 
@@ -193,7 +194,7 @@ def test_a_module_in_the_foreground_ends_as_cancelled(tmp_path: Path) -> None:
                 (record,) = wait_for(lambda: running_records(models))
                 for pid in modules(play.pid):
                     os.kill(pid, signal.SIGTERM)
-                assert play.wait(60) == 0
+                assert play.wait(120) == 0
             assert "cancelled" in ansible.printed().partition("fatal:")[2]
             assert statuses(models)[0] == "cancelled"
             hub.faults.clear()

@@ -91,7 +91,7 @@ class Remote:
         return self.lab.run(self.name, ["sh", "-c", script]).stdout.strip()
 
     def call(self, *calls: dict[str, t.Any]) -> list[dict[str, t.Any]]:
-        environment = ["env", f"PYTHONPATH={COLLECTIONS}", "PYTHONDONTWRITEBYTECODE=1"]
+        environment = ["env", f"PYTHONPATH={COLLECTIONS}", "PYTHONPYCACHEPREFIX=/var/cache/python"]
         done = self.lab.run(self.name, [*environment, "python3", "-c", DRIVER, json.dumps(calls)])
         return t.cast("list[dict[str, t.Any]]", json.loads(done.stdout))
 

@@ -60,6 +60,11 @@ class Server:
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
+    def post(self, path: str, body: dict[str, t.Any], template: str | None = None) -> http_probe.Answer:
+        """One request, with a chat template of its own where there is one."""
+        sent = dict(body, model="tiny", **({"chat_template": template} if template else {}))
+        return http_probe.request("127.0.0.1", self.port, path, sent, timeout=30.0)
+
     def chat(self, **body: t.Any) -> http_probe.Answer:
         return http_probe.request("127.0.0.1", self.port, "/v1/chat/completions", dict({"model": "tiny", "max_tokens": 4}, **body), timeout=60.0)
 

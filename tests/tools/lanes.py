@@ -25,17 +25,19 @@ LOGS = ROOT / ".cache" / "lanes"
 LANES = 3
 #: A part that hangs must not take the pipeline's whole time with it. Seconds.
 PATIENCE = 2400.0
-#: Host files that take minutes, longest first; those that are not named follow.
+#: Host files that take minutes, or boot hosts of their own kind, are parts of their own; longest first.
 LONG_HOST_FILES = (
     "test_first_light.py",
     "test_ollama_role.py",
-    "test_break_vllm.py",
-    "test_operations_hosts.py",
-    "test_mirror_role.py",
     "test_rolling.py",
-    "test_interrupted_installs.py",
+    "test_mirror_role.py",
+    "test_operations_hosts.py",
+    "test_break_vllm.py",
     "test_air_gap.py",
+    "test_break_hosts.py",
 )
+#: The other host files are dealt into so many parts: those of one part boot their hosts once, and build the backend there once.
+HOST_SHARES = 3
 #: The other files of tests/integration are dealt into so many parts, so that no lane has a long one alone at the end.
 SHARES = 4
 #: Files of tests/integration that are parts of their own because of their length.
@@ -79,11 +81,11 @@ def all_parts() -> list[Part]:
         Part("prepare", (str(ROOT / "tests/tools/prepare.sh"),), plain=True, prepares=True),
         Part("molecule", (str(ROOT / "tests/tools/molecule.sh"),)),
         *(_pytest(path) for path in first),
+        *_dealt("hosts", others, HOST_SHARES),
         Part("sanity", (*tool, "sanity"), plain=True),
         *(_pytest(path) for path in alone),
-        *(Part(f"integration-{number + 1}", (*_PYTEST, *map(str, rest[number::SHARES]))) for number in range(SHARES)),
+        *_dealt("integration", rest, SHARES),
         Part("units", (*tool, "units"), plain=True),
-        *(_pytest(path) for path in others),
         Part("selftest", (*_PYTEST, str(ROOT / "tests/lab/selftest"))),
         Part("lint", (str(ROOT / "tests/tools/lint.sh"),), plain=True),
     ]
@@ -91,6 +93,10 @@ def all_parts() -> list[Part]:
 
 def _pytest(path: Path) -> Part:
     return Part(path.stem, (*_PYTEST, str(path)))
+
+
+def _dealt(name: str, files: t.Sequence[Path], shares: int) -> list[Part]:
+    return [Part(f"{name}-{number + 1}", (*_PYTEST, *map(str, files[number::shares]))) for number in range(shares)]
 
 
 def _host_order(path: Path) -> tuple[int, str]:

@@ -66,21 +66,26 @@ def prepare_home(home: Path) -> None:
 
 
 def interpreters(target: Path) -> str:
-    """PATH on which every pythonX.Y really starts: links to those that do, without the folders of those that don't.
+    """PATH on which every pythonX.Y really starts: links to the oldest, the newest and our own, without the folders of those that don't.
 
     pyenv puts a launcher for each version on PATH that ends with 127 unless that version is selected, and ansible-test takes
-    the launcher for an interpreter. The versions that pyenv keeps are used all the same: more versions tested.
+    the launcher for an interpreter. The versions that pyenv keeps are used all the same. Those between the oldest and the newest are
+    left out: what they refuse one of these refuses, and each costs half a minute.
     """
     target.mkdir(parents=True, exist_ok=True)
     folders = [Path(folder) for folder in os.environ["PATH"].split(os.pathsep)]
     kept = [str(path.parent) for path in Path.home().glob(".pyenv/versions/*/bin/python3")]
+    found: dict[str, Path] = {}
     for minor in range(9, 16):
         name = f"python3.{minor}"
         for candidate in [folder / name for folder in [*folders, *map(Path, kept)] if (folder / name).exists()]:
             if subprocess.run([str(candidate), "-c", ""], check=False, capture_output=True).returncode:
                 folders = [folder for folder in folders if folder != candidate.parent]
-            elif not (target / name).exists():
-                (target / name).symlink_to(candidate)
+            else:
+                found.setdefault(name, candidate)
+    for name in {*list(found)[:1], *list(found)[-1:], f"python3.{sys.version_info[1]}"} & set(found):
+        if not (target / name).exists():
+            (target / name).symlink_to(found[name])
     return os.pathsep.join([str(target), *map(str, folders)])
 
 

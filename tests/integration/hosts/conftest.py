@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import typing as t
 from pathlib import Path
 
@@ -48,14 +49,16 @@ def wheels() -> Path:
 
 
 @pytest.fixture(scope="session")
-def lab(wheels: Path) -> t.Iterator[Lab]:
-    """Two Debian 12 hosts and one Debian 13 host, gone afterwards whatever happened."""
+def lab(wheels: Path, request: pytest.FixtureRequest) -> t.Iterator[Lab]:
+    """Two Debian 12 hosts, lab1 and lab2, and lab3 with Debian 13, as far as the tests name them; gone afterwards whatever happened."""
     hosts = Lab(STATE)
     hosts.down()
+    texts = [path.read_text(encoding="utf-8") for path in {item.path for item in request.session.items}]
+    last = max(int(number) for text in texts for number in re.findall(r"\blab([1-3])\b", text))
     try:
-        for count, suite in ((2, "bookworm"), (3, "trixie")):
+        for count, suite in [(2, "bookworm"), (3, "trixie")][: 1 + (last > 2)]:
             packages = debs.ensure(hosts.settings, suite, PACKAGES)
-            hosts.up(count, suite, binds_ro=[f"{wheels}:{WHEELS}", f"{packages}:{DEBS}"])
+            hosts.up(min(count, last), suite, binds_ro=[f"{wheels}:{WHEELS}", f"{packages}:{DEBS}"])
         yield hosts
     finally:
         hosts.down()
@@ -74,6 +77,6 @@ def hub(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Hub]:
 
 
 @pytest.fixture
-def operator(lab: Lab, hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Operator:
-    """An operator with a fresh folder, the lab's inventory and the lab's hub. A file that says PIPELINING = False has Ansible's default."""
-    return Operator(lab.inventory, tmp_path, {"venom_hf_endpoint": hub.url, **SERVING}, getattr(request.module, "PIPELINING", True))
+def operator(lab: Lab, hub: Hub, tmp_path: Path) -> Operator:
+    """An operator with a fresh folder, the lab's inventory and the lab's hub."""
+    return Operator(lab.inventory, tmp_path, {"venom_hf_endpoint": hub.url, **SERVING})

@@ -106,7 +106,7 @@ class LightVllm:
 
     def wait_served(self, alias: str) -> None:
         """Wait until it serves under this name."""
-        wait_for(lambda: self.served() == [alias], 20)
+        wait_for(lambda: self.served() == [alias])
 
     def record(self) -> dict[str, t.Any]:
         """``runtime.json``."""

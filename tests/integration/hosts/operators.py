@@ -96,7 +96,8 @@ class Operator:
         log, output = self.scratch / "tasks.jsonl", self.scratch / "output"
         log.unlink(missing_ok=True)
         extra = self.scratch / "extra.json"
-        extra.write_text(json.dumps({**self.variables, **variables}), encoding="utf-8")
+        # As a variable: the lab's inventory has one of its own, which an environment does not overrule.
+        extra.write_text(json.dumps({"ansible_pipelining": self.pipelining, **self.variables, **variables}), encoding="utf-8")
         command = [str(BIN / "ansible-playbook"), "-i", str(self.inventory), f"venom.llm.{name}", "-e", f"@{extra}", *arguments]
         with output.open("w", encoding="utf-8") as stream:
             process = subprocess.Popen(
@@ -115,7 +116,6 @@ class Operator:
             "ANSIBLE_CALLBACKS_ENABLED": "task_log",
             "ANSIBLE_HOME": str(self.scratch / "ansible"),
             "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_PIPELINING": str(int(self.pipelining)),
             "VENOM_TASK_LOG": str(log),
             **(more or {}),
         }

@@ -40,7 +40,7 @@ class Host:
         return self.lab.run(self.name, ["sh", "-c", script]).stdout.strip()
 
     def argv(self, orders: t.Sequence[dict[str, t.Any]]) -> list[str]:
-        environment = ["env", f"PYTHONPATH={PYTHONPATH}", "PYTHONDONTWRITEBYTECODE=1"]
+        environment = ["env", f"PYTHONPATH={PYTHONPATH}", "PYTHONPYCACHEPREFIX=/var/cache/python"]
         return [*environment, "python3", DRIVER, json.dumps(orders)]
 
     def tell(self, *orders: dict[str, t.Any]) -> list[t.Any]:
@@ -190,7 +190,7 @@ def test_twice_is_once_and_a_reboot_serves_the_committed_model(hosts: dict[str, 
         assert not again["changed"] and again["steps"] == [] and seen["pid"] == pids[runtime]
     host.lab.reboot(host.name)
     for runtime in LABELS:
-        judge(case_of(f"{LABELS[runtime]}: the host is rebooted"), host, runtime, {}, host.look(runtime, wait=10.0))
+        judge(case_of(f"{LABELS[runtime]}: the host is rebooted"), host, runtime, {}, host.look(runtime, wait=60.0))
 
 
 @pytest.mark.parametrize("runtime", LABELS)
@@ -219,7 +219,7 @@ def test_two_activations_at_once(hosts: dict[str, Host], runtime: str) -> None:
     other = "two" if host.before[runtime] == "one" else "one"
     running = [host.begin(activate(runtime, name, lock_timeout=30.0)) for name in (TARGET, other)]
     for process in running:
-        out, error = process.communicate(timeout=60)
+        out, error = process.communicate(timeout=180)
         result = json.loads(out)[0] if process.returncode == 0 else error
         assert result["changed"], result
     seen = host.look(runtime)
@@ -236,7 +236,7 @@ def test_a_server_that_is_killed_comes_back(hosts: dict[str, Host], runtime: str
     host = hosts["lab2"]
     pid = host.main_pid(runtime)
     host.shell(f"kill -9 {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.05; done; sleep 0.6")
-    seen = host.look(runtime, wait=10.0)
+    seen = host.look(runtime, wait=60.0)
     assert seen["pid"] != pid and seen["restarts"] == 1 and "restarted" in seen["error_message"]
     judge(case_of(f"{LABELS[runtime]}: the server is killed while it serves"), host, runtime, {}, seen)
 
@@ -253,10 +253,10 @@ def test_the_power_goes(hosts: dict[str, Host], step: str) -> None:
     arrived = host.shell(f"for dummy in $(seq 1800); do {held} && echo yes && exit; sleep 0.05; done")
     before = dict(host.before)
     host.before.clear()
-    assert arrived, [process.communicate(timeout=60) for process in running]
+    assert arrived, [process.communicate(timeout=180) for process in running]
     host.lab.power_cut(host.name)
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda process: process.communicate(timeout=60), running))
+        list(pool.map(lambda process: process.communicate(timeout=180), running))
     host.lab.boot(host.name)
     looks = host.tell(*[{"what": "look", "runtime": runtime, "wait": 10.0} for runtime in runtimes])
     for runtime, seen in zip(runtimes, looks):

@@ -1,9 +1,10 @@
 # Copyright (c) 2026, the venom.llm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The main job on a real systemd host with the real vLLM: from bare to served, again, rebooted, crashed, switched, stopped, removed.
+"""The main job on a real systemd host with the real vLLM: from bare to served, again, crashed, rebooted, switched, stopped, removed.
 
-The tests of this file are one story on one host, in order; each says what it found on the host before it goes on.
+The tests of this file are one story on one host, in order; each says what it found on the host before it goes on. The first install
+is played without pipelining, as Ansible does by default.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import re
 import time
 import typing as t
+from dataclasses import replace
 
 import backend_on_host
 import pytest
@@ -22,7 +24,6 @@ from lab.hub import Hub
 from lab.hub.demo import DEMO
 
 pytestmark = [pytest.mark.hosts, pytest.mark.vllm]
-PIPELINING = False
 
 HOST = "lab1"
 AURORA, BOREALIS = "demo/tiny-aurora", "demo/tiny-borealis"
@@ -61,7 +62,7 @@ supervisor = SystemdSupervisor("venom-vllm.service", "/var/log/venom/vllm.log")
 seen, left = {}, []
 for victim in (0, -1):
     supervisor.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while len(supervisor.pids()) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
     seen.update({pid: processes.start_ticks(pid) for pid in supervisor.pids()})
@@ -110,7 +111,7 @@ def main_pid(lab: Lab) -> int:
 
 def wait_until_served(lab: Lab, alias: str) -> str:
     """What the model says as soon as the server answers; the server needs some twenty seconds on two cores."""
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 400
     while time.monotonic() < deadline:
         if _answers(lab):
             return says(lab, alias)
@@ -138,7 +139,7 @@ def test_check_mode_on_a_bare_host_writes_nothing(lab: Lab, operator: Operator, 
 
 
 def test_the_real_run_changes_what_the_check_announced(lab: Lab, operator: Operator, runs: dict[str, t.Any]) -> None:
-    run = operator.play("site", "--limit", HOST, **declared(AURORA, active=AURORA))
+    run = replace(operator, pipelining=False).play("site", "--limit", HOST, **declared(AURORA, active=AURORA))
     assert run.changed() == runs["check"].changed()
     served = request(lab, "/v1/models")["data"]
     assert [model["id"] for model in served] == ["tiny-aurora"]
@@ -146,11 +147,12 @@ def test_the_real_run_changes_what_the_check_announced(lab: Lab, operator: Opera
     assert says(lab, "tiny-aurora") == DEMO[AURORA][0]
 
 
-def test_the_second_run_changes_nothing(lab: Lab, operator: Operator) -> None:
-    pid = main_pid(lab)
+def test_the_second_run_changes_nothing_and_asks_no_hub(lab: Lab, operator: Operator, hub: Hub) -> None:
+    pid, asked = main_pid(lab), len(hub.log.entries())
     assert operator.play("site", "--limit", HOST, **declared(AURORA, active=AURORA)).changed() == []
     assert operator.play("site", "--check", "--limit", HOST, **declared(AURORA, active=AURORA)).changed() == []
     assert main_pid(lab) == pid, "a run that changes nothing must not restart the server"
+    assert len(hub.log.entries()) == asked
 
 
 def test_the_unit_is_hardened_while_it_serves(lab: Lab) -> None:
@@ -214,21 +216,7 @@ def test_the_switch_to_a_second_model(lab: Lab, operator: Operator) -> None:
     assert run.changed() == announced.changed()
     assert [model["id"] for model in request(lab, "/v1/models")["data"]] == ["tiny-borealis"]
     assert says(lab, "tiny-borealis") == DEMO[BOREALIS][0]
-    assert operator.play("site", "--limit", HOST, **both).changed() == []
-
-
-def test_verify_tells_a_wrong_alias(lab: Lab, operator: Operator) -> None:
-    both = declared(AURORA, BOREALIS, active=BOREALIS)
-    good = operator.play("verify", "--limit", HOST, **both)
-    assert "tiny-borealis" in good.output
-    lab.run(HOST, ["sed", "-i", "/SERVED_NAME/s/tiny-borealis/somebody-else/", "/etc/venom/vllm.active.env"])
-    lab.run(HOST, ["systemctl", "restart", UNIT])
-    assert wait_until_served(lab, "somebody-else") == DEMO[BOREALIS][0]
-    for arguments in ([], ["--check"]):
-        bad = operator.play("verify", "--limit", HOST, *arguments, expect=2, **both)
-        assert "alias_mismatch" in bad.output and "somebody-else" in bad.output and "tiny-borealis" in bad.output
-    operator.play("site", "--limit", HOST, **both)
-    assert operator.play("verify", "--limit", HOST, **both).failures() == []
+    assert "tiny-borealis" in operator.play("verify", "--limit", HOST, **both).output
 
 
 def test_the_active_model_is_not_removed(lab: Lab, operator: Operator) -> None:
@@ -260,8 +248,10 @@ def test_a_start_that_is_cut_off_by_a_kill_leaves_nothing(lab: Lab) -> None:
     assert told["left"] == [] and told["seen"] > 2
 
 
-def test_the_hub_is_not_asked_by_a_run_that_changes_nothing(lab: Lab, operator: Operator, hub: Hub) -> None:
-    operator.play("install", "--limit", HOST, **declared(BOREALIS, active=BOREALIS))
-    before = len(hub.log.entries())
-    assert operator.play("install", "--limit", HOST, **declared(BOREALIS, active=BOREALIS)).changed() == []
-    assert len(hub.log.entries()) == before
+def test_everything_is_removed(lab: Lab, operator: Operator) -> None:
+    everything = {"venom_remove_all": True, "venom_remove_models": True, "venom_remove_confirm": "remove everything"}
+    assert operator.play("remove", "--limit", HOST, **everything).changed()
+    names = ["-name", "*venom*", "-o", "-name", "*vllm*", "-o", "-name", "*torch*"]
+    # Wheels of the lab, and the backend that the test of a start that is cut off has put there.
+    skipped = ["(", "-path", "/srv", "-o", "-path", backend_on_host.CODE, ")", "-prune"]
+    assert lab.run(HOST, ["find", "/", "-xdev", *skipped, "-o", "(", *names, ")", "-print"]).stdout.split() == []

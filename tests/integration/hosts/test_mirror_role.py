@@ -167,7 +167,7 @@ def test_what_cannot_work_is_refused_before_anything_changes(fleet: Lab, on: Ope
     taker = ["systemd-run", "-q", "--unit=taker", "python3", "-m", "http.server", str(SHARED)]
     if code == "port_in_use":
         fleet.run("lab1", taker)
-        wait_for(lambda: str(SHARED) in listening(fleet, "lab1"), 20)
+        wait_for(lambda: str(SHARED) in listening(fleet, "lab1"))
     try:
         run = on.play("mirror", "--limit", "lab1", expect=2, **variables)
     finally:

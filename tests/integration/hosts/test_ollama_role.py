@@ -176,7 +176,6 @@ def test_a_bare_host_gets_what_the_check_announced_and_then_nothing(place: Place
     run = operator.play("site", "--limit", HOST)
     assert run.changed() == announced.changed() and {"Verify and unpack the archive", SERVED} <= set(only(run))
     assert operator.play("site", "--limit", HOST).changed() == []
-    assert operator.play("site", "--check", "--limit", HOST).changed() == []
     assert place.sh("readlink /opt/venom/ollama/current") == OLD
     assert place.sh(f"stat -c '%U %a' {STORE} /etc/venom/ollama.env /var/lib/venom/ollama").split("\n") == ["venom 700", "root 640", "venom 700"]
     assert place.sh("ls -A /opt/venom | sort").split() == ["backend", "ollama"], "nothing of the transfer stays"
@@ -223,7 +222,7 @@ def test_an_upgrade_and_a_downgrade_leave_the_models(place: Place, operator: Ope
     put(place, releases[NEW][0], ON_HOST)
     before, files = place.kept(), place.tree("/opt/venom", "/etc/venom")
     wrong = dict(release(releases, NEW), venom_ollama_archive_sha256="0" * 64)
-    refused = operator.play("site", "--limit", HOST, expect=2, **wrong)
+    refused = operator.play("site", *ROLE, expect=2, **wrong)
     assert "digest_mismatch" in refused.output and refused.changed() == [] and place.tree("/opt/venom", "/etc/venom") == files
     # The tuning of the chapter before goes as well.
     run = operator.play("site", *SERVE, **release(releases, NEW, ON_HOST))
@@ -270,7 +269,7 @@ def test_another_installation_is_refused_or_adopted(place: Place, operator: Oper
     assert place.unit("ollama.service") == ("active", "enabled")
     assert only(operator.play("site", *ROLE, venom_ollama_adopt=True)) == ["Stop and disable the other server"]
     assert place.unit("ollama.service") == ("inactive", "disabled") and place.tree("/usr/share/ollama", "/usr/local/bin") == vendor
-    assert operator.play("site", *SERVE).changed() == [], "what was adopted is no rival any more"
+    assert operator.play("site", "--check", "--limit", HOST).changed() == [], "what was adopted is no rival any more, and a check finds nothing to do"
 
 
 def test_removal_leaves_models_until_it_is_told(place: Place, operator: Operator) -> None:

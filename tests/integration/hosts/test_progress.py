@@ -22,7 +22,6 @@ from lab.hub import Hub
 from lab.models import safetensors
 
 pytestmark = pytest.mark.hosts
-PIPELINING = False
 
 HOST = "lab1"
 MODEL = "demo/tiny-slow"
@@ -103,7 +102,7 @@ def running(operator: Operator, hub: Hub, pipelining: bool = True, **variables: 
         run.process.wait()
 
 
-def wait_for(what: t.Callable[[], t.Any], seconds: float = 60.0) -> t.Any:
+def wait_for(what: t.Callable[[], t.Any], seconds: float = 120.0) -> t.Any:
     """The first true answer."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -152,7 +151,7 @@ def test_interrupting_the_play_stops_the_host(lab: Lab, hub: Hub, operator: Oper
     with running(operator, hub) as run:
         wait_for(lambda: LINE.search(run.printed()))
         os.killpg(run.process.pid, signal.SIGINT)
-        run.process.wait(60)
+        run.process.wait(120)
         wait_for(lambda: workers(lab) == [])
     assert json.loads(lab.run(HOST, ["sh", "-c", f"cat {MODELS_DIR}/operations/*.json"]).stdout)["status"] == "cancelled"
     with running(operator, hub) as again:

@@ -16,6 +16,8 @@ from lab.hub import Hub
 pytestmark = pytest.mark.hosts
 
 HOST = "lab2"
+#: The host is prepared once; after that only its token and its models are played.
+PARTS = ("--tags", "venom_credential,models", "--limit", HOST)
 AURORA = {"name": "demo/tiny-aurora"}
 GATED = {"name": "demo/tiny-gated"}
 
@@ -48,7 +50,7 @@ REFUSALS: list[tuple[str, dict[str, t.Any], dict[str, t.Any]]] = [
 @pytest.mark.parametrize(("reason", "model", "variables"), REFUSALS, ids=[line[0] for line in REFUSALS])
 def test_refusal(lab: Lab, operator: Operator, reason: str, model: dict[str, t.Any], variables: dict[str, t.Any]) -> None:
     before = models_tree(lab)
-    run = operator.play("install", "--limit", HOST, expect=2, venom_models=[model], **variables)
+    run = operator.play("install", *PARTS, expect=2, venom_models=[model], **variables)
     assert reason in (run.reason_codes() or [""])[0] or reason in run.output, run.output[-3000:]
     for word in ("Wanted", "Found", "To do"):
         assert word in run.output

@@ -4,6 +4,7 @@
 """Roles and playbooks say the same thing in every place where they say it."""
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -24,6 +25,7 @@ _ENVIRONMENT = ("VENOM_RUNTIME_PROFILE", "MODELS_CACHE_DIR", "MODELS_MAX_DISK_GB
 _USED = re.compile(r"\b_{0,2}venom_[a-z0-9_]+")
 
 
+@functools.cache
 def load(path: Path) -> t.Any:
     """The content of a YAML file."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -39,6 +41,7 @@ def defaults(role: str) -> dict[str, t.Any]:
     return load(ROOT / "roles" / role / "defaults" / "main.yml") or {}
 
 
+@functools.cache
 def public_names(folder: Path) -> set[str]:
     """Every public variable of the collection that the files of a folder name."""
     texts = (path.read_text(encoding="utf-8") for pattern in ("*.yml", "*.j2") for path in folder.rglob(pattern))
@@ -99,17 +102,19 @@ def test_every_variable_that_a_role_uses_is_documented_somewhere(role: str) -> N
     assert public_names(ROOT / "roles" / role / "tasks") - known - modules - others == set()
 
 
+@functools.cache
+def names_in_files() -> set[str]:
+    """What is named in the files that do something, and not only where variables are declared."""
+    patterns = ((folder, pattern) for folder in ("roles", "playbooks", "templates") for pattern in ("*.yml", "*.j2"))
+    paths = (path for folder, pattern in patterns for path in (ROOT / folder).rglob(pattern))
+    texts = (path.read_text(encoding="utf-8") for path in paths if path.parent.name not in ("meta", "defaults"))
+    return {name for text in texts for name in _USED.findall(text)}
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_every_documented_variable_is_used(role: str) -> None:
     used = set().union(*(public_names(ROOT / folder) for folder in ("roles", "playbooks", "templates")))
-    in_files: dict[str, int] = {}
-    for folder in ("roles", "playbooks", "templates"):
-        for pattern in ("*.yml", "*.j2"):
-            for path in (ROOT / folder).rglob(pattern):
-                if path.parent.name in ("meta", "defaults"):
-                    continue
-                for name in set(_USED.findall(path.read_text(encoding="utf-8"))):
-                    in_files[name] = in_files.get(name, 0) + 1
+    in_files = names_in_files()
     assert [name for name in specs(role) if name not in in_files and name in used] == []
 
 

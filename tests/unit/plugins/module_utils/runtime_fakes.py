@@ -30,7 +30,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(true: t.Callable[[], t.Any], seconds: float = 20.0) -> None:
+def wait_until(true: t.Callable[[], t.Any], seconds: float = 60.0) -> None:
     """For things that happen in another process; raises when they never do."""
     deadline = time.monotonic() + seconds
     while not true():
