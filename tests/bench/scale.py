@@ -65,7 +65,7 @@ class Fleet:
             **VARIABLES,
         }
 
-    def play(self, playbook: str, hosts: int, forks: int, *arguments: str, **variables: t.Any) -> Figures:
+    def play(self, playbook: str, hosts: int, forks: int, strategy: str = "linear", **variables: t.Any) -> Figures:
         """Run a playbook on the first ``hosts`` hosts. ``Wrong`` when a host failed."""
         extra, out = self._scratch / "extra.json", self._scratch / "times.jsonl"
         extra.write_text(json.dumps({**self._variables, **variables}), encoding="utf-8")
@@ -73,13 +73,14 @@ class Fleet:
         limit = ",".join(f"lab{number}" for number in range(1, hosts + 1))
         command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(self._inventory), "--limit", limit, "--forks", str(forks)]
         cost, dummy = support.run(
-            [*command, playbook, "-e", f"@{extra}", *arguments],
+            [*command, playbook, "-e", f"@{extra}"],
             scratch=self._scratch,
             ANSIBLE_COLLECTIONS_PATH=str(support.ROOT / "collections"),
             ANSIBLE_CALLBACK_PLUGINS=str(Path(__file__).with_name("callback_plugins")),
             ANSIBLE_CALLBACKS_ENABLED="venom_timing",
             ANSIBLE_HOME=str(self._scratch / "ansible"),
             ANSIBLE_PIPELINING="1",
+            ANSIBLE_STRATEGY=strategy,
             VENOM_BENCH_OUT=str(out),
         )
         lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
@@ -123,11 +124,12 @@ def measure(found: Fleet, hosts: int, forks: int) -> list[tuple[str, Figures]]:
     idle = found.play("venom.llm.site", hosts, forks)
     support.need(idle.changed == 0, f"site.yml changed {idle.changed} tasks where nothing was to be done")
     pings = found.pings(hosts, forks, round(idle.tasks))
+    installs = [(f"install.yml, no change, {strategy}", found.play("venom.llm.install", hosts, forks, strategy)) for strategy in ("linear", "free")]
     switch = found.play("venom.llm.activate", hosts, forks, venom_active={"vllm": BOREALIS})
     support.need(switch.changed == hosts, f"{switch.changed} hosts switched, wanted {hosts}")
     back = found.play("venom.llm.activate", hosts, forks)
     support.need(back.changed == hosts, f"{back.changed} hosts switched back, wanted {hosts}")
-    return [("pings", pings), ("site.yml, no change", idle), ("activate.yml, switch", switch)]
+    return [("pings", pings), ("site.yml, no change", idle), *installs, ("activate.yml, switch", switch)]
 
 
 def main() -> None:
