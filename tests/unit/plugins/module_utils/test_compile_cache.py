@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils import compile_cache, compile_cache_archive, files, gpus
+from ansible_collections.venom.llm.plugins.module_utils.acting_as import acting_as
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.observation import Observation
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Health
@@ -353,6 +354,10 @@ def test_all_is_done_as_the_account(open_folder: Path) -> None:
     saved = host.call("saved", reader=4321)
     status = host.archive.stat()
     assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (4321, 0o600)
+    with acting_as(4321, 4321):
+        assert len(host.archive.read_bytes()) == saved["size_bytes"], "who logs in can fetch it"
+    with acting_as(1234, 1234), pytest.raises(PermissionError):
+        host.archive.read_bytes()
     host.forget()
     host.load(saved)
     assert {(path.lstat().st_uid, path.lstat().st_gid) for path in host.state_dir.rglob("*")} == {(1234, 1234)} and host.cache() == FILES
