@@ -33,7 +33,7 @@ from ansible_collections.venom.llm.plugins.module_utils.runtimes.vllm import Vll
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1024 * 1024
 #: Where vLLM, Triton and Inductor are told to keep what they compile, below the state folder.
-_VARIABLES = {"VLLM_CACHE_ROOT": "cache/vllm", "TRITON_CACHE_DIR": "cache/triton", "TORCHINDUCTOR_CACHE_DIR": "cache/inductor"}
+CACHE_VARIABLES = {"VLLM_CACHE_ROOT": "cache/vllm", "TRITON_CACHE_DIR": "cache/triton", "TORCHINDUCTOR_CACHE_DIR": "cache/inductor"}
 #: The folder of the archive: others may pass to a file whose name they know, and its mode decides whether they may read it.
 _ARCHIVE_FOLDER_MODE = 0o711
 
@@ -53,9 +53,9 @@ class Place:
     def find(cls, params: t.Mapping[str, t.Any]) -> Place:
         """Raises ``not_installed`` without settings or folder, ``invalid_option`` where the server keeps its cache elsewhere."""
         site = make_site(dict(params, name="vllm"))
-        given = params["state_dir"]
+        given = os.path.normpath(params["state_dir"])
         settings = VllmRuntime(params["config_dir"], params["run_dir"]).settings()
-        for variable, below in _VARIABLES.items():
+        for variable, below in CACHE_VARIABLES.items():
             wanted, found = os.path.join(given, below), settings.environment.get(variable, "nothing")
             if os.path.normpath(found) != wanted:
                 raise VenomError("invalid_option", wanted=f"{variable}={wanted}", found=found, todo="correct state_dir, or venom_vllm_environment")
