@@ -285,26 +285,36 @@ def _put(staging: str, folder: str, name: str) -> None:
 
 def _absent(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """The archive and what a killed run has left are gone. The cache itself stays."""
-    archive = params["archive"]
-    folder = os.path.dirname(archive)
+    folder = os.path.dirname(params["archive"])
     try:
         place: Place | None = Place.find(params)
     except VenomError:
         place = None
-    with contextlib.nullcontext() if check_mode or place is None else place.locked(params):
-        left = [archive] if os.path.lexists(archive) else []
-        left += _leftovers(folder)
-        if place is not None:
-            with place.acting():
-                left += _leftovers(os.path.join(place.folder, entries.CACHE))
-        if not check_mode:
-            files.remove_if_there(archive)
+    left = _all_leftovers(params, place)
+    if left and not check_mode:
+        # Unfinished work may be somebody's who is at it right now.
+        with contextlib.nullcontext() if place is None else place.locked(params):
+            files.remove_if_there(params["archive"])
             _sweep(folder)
             if place is not None:
                 _sweep_cache(place)
-            with contextlib.suppress(OSError):
+            if folder in left:
                 os.rmdir(folder)
     return {"changed": bool(left), "diff": {"before": {"left": left}, "after": {"left": []}}}
+
+
+def _all_leftovers(params: t.Mapping[str, t.Any], place: Place | None) -> list[str]:
+    """Paths, with the folder of the archive when nothing else is in it."""
+    archive = params["archive"]
+    folder = os.path.dirname(archive)
+    left = [archive] if os.path.lexists(archive) else []
+    left += _leftovers(folder)
+    if os.path.isdir(folder) and len(os.listdir(folder)) == len(left):
+        left.append(folder)
+    if place is not None:
+        with place.acting():
+            left += _leftovers(os.path.join(place.folder, entries.CACHE))
+    return left
 
 
 def _sweep_cache(place: Place) -> None:

@@ -258,6 +258,9 @@ def test_somebody_activates(host: CacheHost, saved: dict[str, t.Any]) -> None:
     with files.Lock(str(host.root / "run/vllm.lock"), 0.0, {"operation": "activation"}):
         assert reason(lambda: host.load(saved)) == "locked" and reason(lambda: host.call("absent")) == "locked"
         assert host.load(saved, check_mode=True)["changed"], "a plan waits for nobody"
+        host.archive.unlink()
+        host.archive.parent.rmdir()
+        assert not host.call("absent")["changed"], "nor does who finds nothing left"
     assert host.cache() == {}
 
 
