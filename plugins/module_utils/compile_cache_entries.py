@@ -109,7 +109,7 @@ def is_passing(name: str) -> bool:
 
 def scan(folder: str, uid: int) -> Listing:
     """The entries below a state folder that belongs to ``uid``. Links are not followed. Raises ``OSError``."""
-    faults: list[str] = []
+    faults = list(_above(folder, uid))
     entries: list[Entry] = []
     for section in SECTIONS:
         if _has_way(folder, section.path, uid, faults):
@@ -171,6 +171,20 @@ def _has_way(folder: str, path: str, uid: int, faults: list[str]) -> bool:
             faults.append(f"{way or folder} {fault}")
             return False
     return True
+
+
+def _above(folder: str, uid: int) -> t.Iterator[str]:
+    """Folders above it in which somebody else could put another one in its place. A sticky one, such as /tmp, keeps others from that."""
+    while folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+        try:
+            status = os.lstat(folder)
+        except FileNotFoundError:
+            continue
+        if status.st_uid not in (0, uid):
+            yield f"{folder} belongs to uid {status.st_uid}"
+        elif status.st_mode & _WRITABLE_BY_OTHERS and not status.st_mode & stat.S_ISVTX:
+            yield f"{folder} can be written by others"
 
 
 def _fault(status: os.stat_result, uid: int) -> str:

@@ -14,6 +14,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from conftest import STATE
 from operators import Operator, Run
 
 from lab.hosts import Lab
@@ -74,6 +75,19 @@ os.kill(json.load(open("/run/venom/vllm.lock"))["pid"], signal.SIGKILL)
 LOOK = f"cd {STATE_DIR} && find cache -type f -printf '%m %u %g ' -exec sha256sum {{}} \\; | sort -k5"
 
 
+@pytest.fixture(scope="session")
+def lab() -> t.Iterator[Lab]:
+    """Two Debian 12 hosts and one Debian 13 host, which install nothing."""
+    hosts = Lab(STATE)
+    hosts.down()
+    try:
+        hosts.up(2, "bookworm")
+        hosts.up(3, "trixie")
+        yield hosts
+    finally:
+        hosts.down()
+
+
 @pytest.fixture
 def operator(lab: Lab, tmp_path: Path) -> Operator:
     """An operator whose archives lie where a test can look."""
@@ -81,16 +95,12 @@ def operator(lab: Lab, tmp_path: Path) -> Operator:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def prepared(lab: Lab) -> t.Iterator[None]:
+def prepared(lab: Lab) -> None:
     """Three hosts with vLLM as far as it is looked at; the first has compiled, the last is of another kind (Debian 13)."""
     for host in (DONOR, RECEIVER, OTHER):
         lab.run(host, ["sh", "-c", PREPARE])
     uid, gid = sh(lab, DONOR, "id -u venom; id -g venom").split()
     lab.run(DONOR, ["python3", "-c", FILL.format(uid=uid, gid=gid)])
-    yield
-    sh(lab, RECEIVER, f"umount {STATE_DIR}", check=False)
-    for host in (DONOR, RECEIVER, OTHER):
-        sh(lab, host, f"rm -rf {STATE_DIR} /etc/venom/vllm.env /opt/venom/vllm/0.32.0 /opt/venom/vllm/current")
 
 
 def sh(lab: Lab, host: str, script: str, check: bool = True) -> str:

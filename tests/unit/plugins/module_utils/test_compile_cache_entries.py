@@ -82,9 +82,22 @@ def test_what_may_not_be_carried(folder: Path, where: str, kind: str, monkeypatc
     assert {item.path for entry in found.entries for item in entry.files} == set(FILES)
 
 
+@pytest.mark.skipif(UID != 0, reason="only root can give files away")
 def test_files_of_another_account(folder: Path) -> None:
     found = scan(str(folder), UID + 1)
-    assert found.entries == () and found.fault == f"{folder} belongs to uid {UID}, not to {UID + 1}"
+    assert found.entries == () and "belongs to uid" in found.fault
+    write(folder / KERNEL / "x")
+    os.chown(folder / KERNEL / "x", UID + 1, -1)
+    assert scan(str(folder), UID).fault == f"{KERNEL}/x belongs to uid {UID + 1}, not to {UID}"
+
+
+def test_a_folder_above_that_others_may_change(tmp_path: Path) -> None:
+    folder = tmp_path / "open/vllm"
+    fill(folder)
+    folder.chmod(0o700)
+    for mode, fault in ((0o775, f"{folder.parent} can be written by others"), (0o1777, ""), (0o755, "")):
+        folder.parent.chmod(mode)
+        assert scan(str(folder), UID).fault == fault
 
 
 @pytest.mark.parametrize("part", ["cache", "cache/vllm", "cache/vllm/torch_compile_cache"])
