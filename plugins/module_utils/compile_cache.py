@@ -215,15 +215,15 @@ def _loaded(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]
         raise VenomError("invalid_option", wanted="sha256 as 64 hexadecimal digits", found=ascii(params["sha256"]), todo=todo)
     if not params["entries"]:
         raise VenomError("invalid_option", wanted="names of entries to load", found="none", todo="take them from the result of state=saved")
-    for name in params["entries"]:
-        entries.section_of(name)
+    # In the order in which they are loaded, whatever the caller's: the diff shall be the same each time.
+    names = sorted(set(params["entries"]), key=lambda name: (entries.SECTIONS.index(entries.section_of(name)), name))
     place = Place.find(params)
     if check_mode:
-        missing = _missing(place, params["entries"])
+        missing = _missing(place, names)
     else:
         with place.locked(params):
             _sweep_cache(place)
-            missing = _missing(place, params["entries"])
+            missing = _missing(place, names)
             if missing:
                 _load(place, params, missing)
     return {"changed": bool(missing), "loaded": missing, "diff": {"before": {"loaded": []}, "after": {"loaded": missing}}}

@@ -27,7 +27,7 @@ STATE_DIR = "/var/lib/venom/vllm"
 CACHE = f"{STATE_DIR}/cache"
 LOAD = "Load what is missing"
 #: Enough files for somebody to be hit among them.
-KERNELS = 1500
+KERNELS = 600
 PREPARE = f"""
 set -e
 id venom >/dev/null 2>&1 || useradd --system --home-dir /var/lib/venom --shell /usr/sbin/nologin venom
