@@ -29,26 +29,24 @@ _CHUNK = 1024 * 1024
 _LEVEL = 1
 
 
-class HashingWriter(io.RawIOBase):
+class HashingWriter:
     """Where an archive goes: into ``stream``, if there is one, with its digest and size taken on the way."""
 
     def __init__(self, stream: t.BinaryIO | None) -> None:
-        super().__init__()
         self._stream = stream
         self._sha256 = hashlib.sha256()
         self.size = 0
 
-    def writable(self) -> bool:
-        """It is for writing only."""
-        return True
-
-    def write(self, data: t.Any) -> int:
+    def write(self, data: bytes) -> int:
         """All of the data, or ``OSError``."""
         self._sha256.update(data)
         self.size += len(data)
         if self._stream is not None:
             self._stream.write(data)
         return len(data)
+
+    def flush(self) -> None:
+        """The stream is whose it was; whoever closes it has all of it written."""
 
     @property
     def sha256(self) -> str:
