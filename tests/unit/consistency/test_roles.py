@@ -20,7 +20,7 @@ from ansible_collections.venom.llm.tests.unit.consistency import templating
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
 PLAYBOOKS = {"site", "install", "activate", "verify", "status", "remove", "stop", "rollback", "diagnose", "monitoring", "mirror", "distribute"}
-PLAYBOOKS |= {"bundle_export", "bundle_import"}
+PLAYBOOKS |= {"bundle_export", "bundle_import", "compile_cache"}
 _ENVIRONMENT = ("VENOM_RUNTIME_PROFILE", "MODELS_CACHE_DIR", "MODELS_MAX_DISK_GB", "HF_ENDPOINT", "HF_TOKEN", "VENOM_OLLAMA_PROFILE")
 _USED = re.compile(r"\b_{0,2}venom_[a-z0-9_]+")
 

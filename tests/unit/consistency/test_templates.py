@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from ansible_collections.venom.llm.plugins.module_utils import envfile
+from ansible_collections.venom.llm.plugins.module_utils.compile_cache import CACHE_VARIABLES
 from ansible_collections.venom.llm.plugins.module_utils.runtimes import vllm
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active
 from ansible_collections.venom.llm.tests.unit.consistency import templating
@@ -78,6 +79,11 @@ def test_environment_is_offline_and_stays_in_its_folder() -> None:
     assert {name: value for name, value in variables.items() if value.startswith("/") and name != vllm.PYTHON} != {}
     for name in ("HOME", "HF_HOME", "XDG_CACHE_HOME", "VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"):
         assert variables[name].startswith("/var/lib/venom/vllm")
+
+
+def test_what_is_compiled_lies_where_it_is_carried_from() -> None:
+    variables = envfile.parse(render("vllm.env.j2"))
+    assert {name: variables[name] for name in CACHE_VARIABLES} == {name: f"/var/lib/venom/vllm/{below}" for name, below in CACHE_VARIABLES.items()}
 
 
 @pytest.mark.parametrize(
