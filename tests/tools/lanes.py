@@ -35,6 +35,7 @@ LONG_HOST_FILES = (
     "test_break_vllm.py",
     "test_air_gap.py",
     "test_break_hosts.py",
+    "test_compile_cache_hosts.py",
 )
 #: The other host files are dealt into so many parts: those of one part boot their hosts once, and build the backend there once.
 HOST_SHARES = 3
