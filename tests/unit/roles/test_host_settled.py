@@ -58,7 +58,9 @@ def test_a_settled_host_needs_nothing(folder: Path) -> None:
     assert ask(paths, [str(folder)]) == SETTLED
 
 
-@pytest.mark.parametrize("wrong", [{"mode": "0750"}, {"owner": "987654"}, {"owner": "no-such-account"}, {"group": "987654"}, {"group": "no-such-group"}])
+@pytest.mark.parametrize(
+    "wrong", [{"mode": "0750"}, {"owner": "987654"}, {"owner": "no-such-account"}, {"group": "987654"}, {"group": "no-such-group"}]
+)
 def test_a_folder_of_another_owner_group_or_mode(folder: Path, wrong: dict[str, str]) -> None:
     assert ask([{**owned(folder, "0751"), **wrong}]) == {**SETTLED, "paths": [str(folder)]}
 
