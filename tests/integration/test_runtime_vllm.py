@@ -16,6 +16,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from vllm_server import share_model_infos
 
 from ansible_collections.venom.llm.plugins.module_utils import processes
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
@@ -70,6 +71,7 @@ class Host:
         self.port = free_port()
         for name in ("config", "models", "log", "home"):
             (root / name).mkdir()
+        share_model_infos(python, root / "home" / "vllm")
         (root / "config" / "vllm.env").write_text(
             f"VENOM_VLLM_PYTHON={python}\nVENOM_VLLM_HOST=127.0.0.1\nVENOM_VLLM_PORT={self.port}\n"
             'VENOM_VLLM_ARGS="--max-model-len 256 --enforce-eager"\n'
