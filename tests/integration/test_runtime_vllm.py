@@ -16,6 +16,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from vllm_server import share_model_infos
 
 from ansible_collections.venom.llm.plugins.module_utils import processes
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.vllm
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-REPLIES = {"lab/alpha": "Alpha speaks here.", "lab/beta": "Beta is the one.", "lab/mute": "Never said."}
+REPLIES = {"lab/beta": "Beta is the one.", "lab/mute": "Never said."}
 
 
 def free_port() -> int:
@@ -70,6 +71,7 @@ class Host:
         self.port = free_port()
         for name in ("config", "models", "log", "home"):
             (root / name).mkdir()
+        share_model_infos(python, root / "home" / "vllm")
         (root / "config" / "vllm.env").write_text(
             f"VENOM_VLLM_PYTHON={python}\nVENOM_VLLM_HOST=127.0.0.1\nVENOM_VLLM_PORT={self.port}\n"
             'VENOM_VLLM_ARGS="--max-model-len 256 --enforce-eager"\n'
@@ -98,7 +100,8 @@ class Host:
         return t.cast("dict[str, t.Any]", json.loads(done.stdout))
 
     def runtime(self, **options: t.Any) -> dict[str, t.Any]:
-        return self.call("venom_runtime", **options)
+        patience = {"health_timeout": "600"} if options.get("state") == "active" else {}
+        return self.call("venom_runtime", **patience, **options)
 
     def leftovers(self) -> list[int]:
         """Living processes that any server of this host started, however deep."""
@@ -112,7 +115,6 @@ def host(tmp_path: Path) -> t.Iterator[Host]:
     if not python:
         pytest.fail("VENOM_TEST_VLLM_PYTHON does not name the interpreter of a venv with vLLM")
     made = Host(tmp_path, python)
-    install(tmp_path / "models", "lab/alpha", models.llama)
     install(tmp_path / "models", "lab/beta", models.llama, chat_template="")
     install(tmp_path / "models", "lab/mute", models.hostile, kind="dies_on_first_token")
     yield made
@@ -121,18 +123,21 @@ def host(tmp_path: Path) -> t.Iterator[Host]:
 
 
 def test_a_real_vllm_from_nothing_to_stopped(host: Host) -> None:
-    planned = host.runtime(state="active", model="lab/alpha", check=True)
+    """Three starts of the server. A model with a chat template, and a switch from one to another: hosts/test_first_light.py."""
+    planned = host.runtime(state="active", model="lab/beta", alias="bee", check=True)
     assert planned["changed"] and planned["plan"]["steps"] == ["check", "drain", "switch", "start", "prove", "commit"]
     assert not (host.root / "config" / "vllm.active.env").exists() and not (host.root / "run").exists()
 
-    first = host.runtime(state="active", model="lab/alpha")
+    # A model without a chat template is proved by a plain completion, and the result says so.
+    first = host.runtime(state="active", model="lab/beta", alias="bee")
     assert first["changed"], first
     assert first["status"]["status"] == "online" and first["status"]["alias_ok"]
-    assert first["status"]["served_models"] == ["lab/alpha"] and "Alpha speaks" in first["status"]["completion"]["text"]
+    assert first["status"]["served_models"] == ["bee"] and "Beta is" in first["status"]["completion"]["text"]
+    assert "no chat template" in first["status"]["completion"]["remark"]
     assert first["status"]["memory_mb"] > 100 and len(first["status"]["pids"]) > 1
-    assert first["diff"]["after"]["model"] == "lab/alpha"
+    assert first["diff"]["after"]["model"] == "lab/beta"
 
-    again = host.runtime(state="active", model="lab/alpha")
+    again = host.runtime(state="active", model="lab/beta", alias="bee")
     assert not again["changed"] and again["steps"] == [] and again["status"]["pid"] == first["status"]["pid"]
     assert again["diff"]["before"] == again["diff"]["after"]
 
@@ -141,22 +146,17 @@ def test_a_real_vllm_from_nothing_to_stopped(host: Host) -> None:
     assert failed["failed"] and failed["reason_code"] == "activation_failed" and failed["step"] == "prove", failed
     assert failed["rolled_back"] and failed["log_tail"]
     probed = host.call("venom_runtime_info", probe=True)["status"]
-    assert probed["status"] == "online" and probed["active_model"] == "lab/alpha" and "Alpha speaks" in probed["completion"]["text"]
-
-    # A model without a chat template is proved by a plain completion, and the result says so.
-    second = host.runtime(state="active", model="lab/beta", alias="bee")
-    assert second["changed"] and second["status"]["served_models"] == ["bee"], second
-    assert "Beta is" in second["status"]["completion"]["text"] and "no chat template" in second["status"]["completion"]["remark"]
+    assert probed["status"] == "online" and probed["active_model"] == "lab/beta" and "Beta is" in probed["completion"]["text"]
     record = json.loads((host.root / "config" / "runtime.json").read_text())
     assert record["active"]["vllm"]["model"] == "lab/beta"
-    assert [item["model"] for item in record["history"]] == ["lab/beta", "lab/alpha"]
+    assert [item["model"] for item in record["history"]] == ["lab/beta"], "what failed was never active"
 
     listening = host.call("venom_host_info")["runtimes"][0]["listeners"]
-    assert [listener["pid"] for listener in listening] == [second["status"]["pid"]]
+    assert [listener["pid"] for listener in listening] == [probed["pid"]]
 
     stopped = host.runtime(state="stopped")
     assert stopped["changed"] and stopped["status"]["status"] == "offline"
     assert processes.listeners(host.port) == [] and host.leftovers() == []
-    known = {*first["status"]["pids"], *probed["pids"], *second["status"]["pids"]}
+    known = {*first["status"]["pids"], *probed["pids"]}
     assert [pid for pid in known if processes.start_ticks(pid) is not None] == []
     assert not host.runtime(state="stopped")["changed"]

@@ -69,6 +69,14 @@ class Server:
         return http_probe.request("127.0.0.1", self.port, "/v1/chat/completions", dict({"model": "tiny", "max_tokens": 4}, **body), timeout=60.0)
 
 
+def share_model_infos(python: str, cache_root: Path) -> None:
+    """Let the servers of all tests keep in one place what they find out about the classes of models: each loads itself once more for that."""
+    shared = Path(python).parents[1] / "modelinfos"
+    shared.mkdir(exist_ok=True)
+    cache_root.mkdir(parents=True)
+    (cache_root / "modelinfos").symlink_to(shared)
+
+
 @contextmanager
 def serving(model: Path, folder: Path, arguments: t.Sequence[str], **variables: str) -> t.Iterator[Server]:
     """Start, wait until it is ready, and end it with everything that it started."""
@@ -79,7 +87,10 @@ def serving(model: Path, folder: Path, arguments: t.Sequence[str], **variables: 
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     folder.mkdir(parents=True, exist_ok=True)
-    environment = dict(os.environ, HOME=str(folder), HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", **variables)
+    share_model_infos(python, folder / ".cache" / "vllm")
+    # The engine in the server's own process: a third less of processor time for a start.
+    alone = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    environment = {**os.environ, "HOME": str(folder), **alone, **variables}
     command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--served-model-name", "tiny", "--port", str(port)]
     log = folder / "log"
     with open(log, "wb") as stream:

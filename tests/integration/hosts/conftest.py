@@ -33,6 +33,8 @@ SERVING = {
     "venom_ollama_managed": False,
     "venom_wheels_dir": WHEELS,
     "venom_vllm_args": ["--max-model-len", "256", "--enforce-eager"],
+    # A start takes half a minute, and five times as long on a busy machine.
+    "venom_activation_health_timeout": 600,
     # Two processes in place of three start in a third less of processor time.
     "venom_vllm_environment": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
 }
