@@ -99,9 +99,10 @@ def lights(lab: Lab, hub: Hub, haproxy: HAProxy, walk: Walk, tmp_path_factory: p
     # The last file of a folder has the last word.
     (walk.folder / "inventories/fleet/zz-lab.json").write_text(lab_inventory(lab, hub), encoding="utf-8")
     walk.take("An empty folder")
-    meter = Meter(hub, "*/Qwen/*")
+    meter = Meter(hub, "*Qwen/*")
     walk.take("Fetched once")
-    assert sum(sizes.values()) <= meter.sent <= 1.02 * sum(sizes.values()) + 100_000, "each host has it, and the hub was asked once"
+    # Of models so small the headers, which are looked at first, are most of it.
+    assert sum(sizes.values()) <= meter.sent < 2 * sum(sizes.values()), "three hosts have them, and the hub was asked once"
     for light in found.values():
         light.behave(light.folder_of(AURORA), text=AURORA_SAYS)
         light.behave(light.folder_of(BOREALIS), text=BOREALIS_SAYS)
