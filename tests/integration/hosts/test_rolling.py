@@ -260,6 +260,7 @@ def test_a_host_that_cannot_be_put_back_is_told_to_be_out(
     run = operator.play("rollback", expect=2, **variables)
     last = run.failures()[-1]
     assert last["host"] == "gpu-1" and last["result"]["msg"].startswith("hook_failed. Wanted: gpu-1 switched")
+    assert "Found: 'ansible.builtin.fail' failed: the pool does not answer" in last["result"]["msg"]
     assert "The host is not put back into its load balancer. To do: repair that, and go on with venom.llm.activate" in last["result"]["msg"]
     assert told(run, DRAIN) == told(run, BACK) == ["gpu-1"]
     assert serving(lights) == [BOREALIS, AURORA, AURORA] and haproxy.statuses() == {"gpu-1": "DRAIN", "gpu-2": "UP", "gpu-3": "UP"}
