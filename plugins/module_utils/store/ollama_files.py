@@ -50,19 +50,19 @@ def nearest_folder(path: str) -> str:
 
 
 def find_ownership(root: str, account: str | None) -> Ownership:
-    """Owner and modes of a store from its root folder, or from the nearest parent and ``account``. Raises ``invalid_option``."""
+    """Owner and modes of a store: of its root folder, or where it is not there yet of ``account``, else of the nearest parent. Raises
+    ``invalid_option``."""
     status = os.stat(nearest_folder(root))
     uid, gid = status.st_uid, status.st_gid
-    if account is not None:
+    is_there = os.path.isdir(root)
+    if account is not None and not is_there:
         try:
             entry = pwd.getpwnam(account)
         except KeyError as error:
             raise VenomError(
                 "invalid_option", wanted="the account of the Ollama server", found=f"no account {ascii(account)}", todo="name an existing one"
             ) from error
-        if entry.pw_uid != uid:
-            uid, gid = entry.pw_uid, entry.pw_gid
-    is_there = os.path.isdir(root)
+        uid, gid = entry.pw_uid, entry.pw_gid
     # Set-group-ID on the root is how an operator keeps the group of new files.
     mode = stat.S_IMODE(status.st_mode) & 0o2777 | 0o700 if is_there else _DEFAULT_FOLDER_MODE
     return Ownership(uid, gid, mode, mode & 0o666)

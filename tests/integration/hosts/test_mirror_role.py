@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import json
 import ssl
 import subprocess
 import typing as t
@@ -22,6 +23,9 @@ from test_secrets import SEARCH
 from lab import debs, network
 from lab.hosts import Lab
 from lab.hub import Hub
+from lab.models import ollama_layers
+from lab.registry import Registry
+from lab.system import call
 
 pytestmark = pytest.mark.hosts
 
@@ -29,6 +33,7 @@ HOSTS = ("lab1", "lab2", "lab3")
 MODELS = "/var/lib/venom/models"
 STORE = "/var/lib/ollama"
 PORT, SHARED = 8470, 8471
+OLLAMA = "fleet:mini"
 PASSWORD = "correct-horse-battery"
 OPEN: dict[str, t.Any] = {"venom_mirror_address": "{{ ansible_host }}", "venom_mirror_allow": ["{{ lab_network }}"]}
 #: What listens on a host of the lab by itself.
@@ -47,6 +52,19 @@ def fleet(lab: Lab, hub: Hub) -> Lab:
 def on(operator: Operator, fleet: Lab) -> Operator:
     """The operator, who also knows the network of the lab."""
     return Operator(operator.inventory, operator.scratch, {**operator.variables, "lab_network": str(fleet.settings.network.network)})
+
+
+@pytest.fixture(scope="module")
+def registry(fleet: Lab) -> t.Iterator[Registry]:
+    """A registry on the bridge, whose bytes come from another address, as those of the public one do."""
+    net = fleet.settings.network
+    other = str(net.ip + 1)
+    # It goes with the bridge.
+    call(["ip", "address", "replace", f"{other}/{net.network.prefixlen}", "dev", fleet.settings.bridge])
+    with Registry(str(net.ip), cdn_host=other) as running:
+        yield running
+    for host in HOSTS:
+        sh(fleet, host, f"rm -rf {STORE}")
 
 
 def sh(lab: Lab, host: str, script: str) -> str:
@@ -190,28 +208,45 @@ def snapshot(hub: Hub, repo: str) -> str:
     return f"{MODELS}/hf/{repo.replace('/', '--')}@{hub.store.repos[repo].branches['main']}"
 
 
-def test_the_hub_is_asked_once_for_all_hosts(fleet: Lab, hub: Hub, on: Operator, tmp_path: Path) -> None:
+def ollama(registry: Registry) -> dict[str, t.Any]:
+    """Variables for hosts that have no Ollama: the store is made for the one that comes."""
+    allowed = [str(registry.cdn_url).rpartition("//")[2]]
+    return {"venom_ollama_method": "store", "venom_ollama_registry": registry.url, "venom_models_allowed_hosts": allowed}
+
+
+def test_hub_and_registry_are_asked_once_for_all_hosts(fleet: Lab, hub: Hub, registry: Registry, on: Operator, tmp_path: Path) -> None:
     repo = "demo/fleet"
     source = big_model(tmp_path / "model", 40 * MB, 21, files=2)
     hub.add_repo(repo, source)
-    wanted: dict[str, t.Any] = {"venom_models": [{"name": repo}], "venom_distribute_fanout": 1}
+    config, layers = ollama_layers(tmp_path / "layers", 8, 23)
+    digest = registry.add("library/fleet", "mini", layers, config)
+    blobs = json.loads(registry.manifest("library/fleet", digest))
+    blobs = {layer["digest"].rpartition(":")[2]: layer["size"] for layer in (blobs["config"], *blobs["layers"])}
+    for host in HOSTS:
+        sh(fleet, host, f"rm -rf {STORE}")
+    wanted: dict[str, t.Any] = {"venom_models": [{"name": repo}, {"name": OLLAMA}], "venom_distribute_fanout": 1, **ollama(registry)}
     planned, token = Meter(hub, f"*{repo}/*"), {"HF_TOKEN": TOKEN}
 
     told = on.play("distribute", "--check", "--limit", "lab1,lab2", **wanted)
     hub.configure(repo, gated="manual", readers={"operator"})
     assert {host for host, dummy in told.changed()} == {"lab1", "lab2"} and planned.sent < MB
-    meter = Meter(hub, f"*{repo}/*")
+    meter, pulled = Meter(hub, f"*{repo}/*"), Meter(registry, "*")
     run = on.play("distribute", environment=token, **wanted)
     assert {host for host, dummy in run.changed()} == set(HOSTS) and run.failures() == []
     assert size_of(source) <= meter.sent <= 1.02 * size_of(source)
+    assert sum(blobs.values()) <= pulled.sent <= 1.02 * sum(blobs.values())
     for host in HOSTS:
         assert digests_on(fleet, host, snapshot(hub, repo)) == digests_of(source)
+        assert digests_on(fleet, host, f"{STORE}/blobs") == {f"sha256-{blob}": blob for blob in blobs}
+        assert sh(fleet, host, f"find {STORE} ! -user venom -o ! -group venom") == "", "Ollama's account has to own it"
+        assert sh(fleet, host, f"sha256sum < {STORE}/manifests/registry.ollama.ai/library/fleet/mini").split()[0] == digest.rpartition(":")[2]
     # lab1 served lab2, and then both of them lab3.
     served = [line["host"] for line in run.tasks if line["task"].endswith("Keep the mirror running") and line["changed"]]
     assert served == ["lab1", "lab2"]
     for host, mirrors in (("lab2", {"lab1"}), ("lab3", {"lab1", "lab2"})):
         sources = results(run, host)[-1]["bytes_by_source"]
-        assert set(sources) <= {f"http://{address(fleet, each)}:{SHARED}" for each in mirrors} and sum(sources.values()) >= 40 * MB
+        assert set(sources) <= {f"http://{address(fleet, each)}:{SHARED}" for each in mirrors}
+        assert sum(sources.values()) >= 40 * MB + sum(blobs.values())
 
     for host in HOSTS:
         assert listening(fleet, host) == QUIET
@@ -220,9 +255,9 @@ def test_the_hub_is_asked_once_for_all_hosts(fleet: Lab, hub: Hub, on: Operator,
         assert fleet.run(host, ["python3", "-c", SEARCH], stdin=TOKEN + "\n").stdout == ""
     assert TOKEN not in run.output
 
-    asked = len(hub.log.entries())
+    asked = len(hub.log.entries()), len(registry.log.entries())
     again = on.play("distribute", environment=token, **wanted)
-    assert again.changed() == [] and len(hub.log.entries()) == asked
+    assert again.changed() == [] and (len(hub.log.entries()), len(registry.log.entries())) == asked
     assert not [line for line in again.tasks if line["task"].endswith("Keep the mirror running")]
 
 
@@ -235,11 +270,21 @@ def rot(lab: Lab, host: str, path: str) -> None:
     sh(lab, host, f"touch -r {path} /tmp/time; {change}; touch -r /tmp/time {path}")
 
 
-def test_mirrors_that_lie_and_die(fleet: Lab, hub: Hub, on: Operator, tmp_path: Path) -> None:
+@pytest.fixture
+def gone(fleet: Lab, tmp_path: Path) -> Path:
+    """An inventory of one host more, ``gone``, where nobody answers."""
+    path = tmp_path / "gone.json"
+    path.write_text(json.dumps({"venom": {"hosts": {"gone": {"ansible_host": address(fleet, "lab1"), "ansible_port": 9}}}}), encoding="utf-8")
+    return path
+
+
+def test_mirrors_that_lie_and_die(fleet: Lab, hub: Hub, registry: Registry, on: Operator, gone: Path, tmp_path: Path) -> None:
     repo = "demo/faulty"
     source = big_model(tmp_path / "model", 60 * MB, 22)
     hub.add_repo(repo, source)
-    wanted: dict[str, t.Any] = {"venom_models": [{"name": repo}], "venom_distribute_seeds": ["lab1", "lab2"]}
+    # With the end of what the test before has brought. Of the seeds, one does not answer.
+    models = [{"name": repo}, {"name": OLLAMA, "state": "absent"}]
+    wanted: dict[str, t.Any] = {"venom_models": models, "venom_distribute_seeds": ["gone", "lab1", "lab2"], **ollama(registry)}
     on.play("install", "--limit", "lab1,lab2", **wanted)
     rot(fleet, "lab2", f"{snapshot(hub, repo)}/model.safetensors")
     # The liar alone is not enough for a host that may ask nobody else, and its mirror goes all the same.
@@ -251,12 +296,19 @@ def test_mirrors_that_lie_and_die(fleet: Lab, hub: Hub, on: Operator, tmp_path: 
     # With an honest one that dies half way, and the origin for what is left.
     counter = Path("/sys/class/net") / network.link_name(fleet.machine("lab3").name) / "statistics/tx_bytes"
     before = int(counter.read_text(encoding="ascii"))
-    playing = on.begin("distribute", **wanted, venom_models_bandwidth_limit="4M")
+    playing = on.begin("distribute", "-i", str(gone), **wanted, venom_models_bandwidth_limit="4M")
     wait_for(lambda: int(counter.read_text(encoding="ascii")) > before + 10 * MB)
     fleet.run("lab1", ["systemctl", "kill", "--signal=SIGKILL", "venom-mirror-temporary"])
-    run = playing.end()
+    run = playing.end(4)
+    assert [line["host"] for line in run.tasks if line["outcome"] == "unreachable"] == ["gone"]
     assert digests_on(fleet, "lab3", snapshot(hub, repo)) == digests_of(source)
     sources = results(run, "lab3")[-1]["bytes_by_source"]
     assert {"origin", f"http://{address(fleet, 'lab2')}:{SHARED}"} <= set(sources), sources
     for host in HOSTS:
         assert listening(fleet, host) == QUIET
+
+    # The only seed does not answer.
+    lone = on.play("distribute", "-i", str(gone), "--limit", "gone,lab3", expect=None, **{**wanted, "venom_distribute_seeds": ["gone"]})
+    (failure,) = lone.failures()
+    assert failure["host"] == "lab3" and failure["result"]["msg"].startswith("invalid_option. Wanted: a host of venom_distribute_seeds")
+    assert "name others, add them to --limit, or leave venom_distribute_seeds empty" in failure["result"]["msg"] and lone.changed() == []

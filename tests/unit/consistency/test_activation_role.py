@@ -86,13 +86,14 @@ def test_batches_of_hosts(used: bool, given: dict[str, t.Any], serial: list[t.An
     assert found["serial"] == serial and str(found["max_fail_percentage"]) == most
 
 
-def test_the_plan_of_a_roll_asks_what_the_activation_does() -> None:
+@pytest.mark.parametrize(("plan", "switch", "count"), [("plan.yml", "activate.yml", 2), ("plan_back.yml", "back.yml", 1)])
+def test_the_plan_of_a_roll_asks_what_the_activation_does(plan: str, switch: str, count: int) -> None:
     """Or a host would be drained for nothing, or switched in the traffic. Waits and manners do not decide whether something changes."""
     calls = []
-    for name in ("plan.yml", "activate.yml"):
+    for name in (plan, switch):
         tasks = yaml.safe_load((ROLE / "tasks" / name).read_text(encoding="utf-8"))
         calls.append([task for task in tasks if "venom.llm.venom_runtime" in task])
-    assert len(calls[0]) == len(calls[1]) == 2
+    assert len(calls[0]) == len(calls[1]) == count
     for planned, real in zip(*calls):
         asked, done = planned["venom.llm.venom_runtime"], real["venom.llm.venom_runtime"]
         assert asked.items() <= done.items() and planned.get("when") == real.get("when") and planned.get("loop") == real.get("loop")

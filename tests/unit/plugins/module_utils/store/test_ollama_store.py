@@ -256,17 +256,20 @@ class Ownerships:
         monkeypatch.setattr(os, "chown", lambda dummy, uid, gid, follow_symlinks: self.given.append((uid, gid)))
 
 
-def test_root_gives_everything_to_the_owner_of_the_store(root: Path, store: OllamaStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    ownerships = Ownerships(monkeypatch)
-    stat_root = os.stat
+def pretend_owner(folder: Path, uid: int, gid: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder belongs to them, once it is there: its change of owner is a pretence, too."""
+    real = os.stat
 
     def pretend(path: t.Any, **options: t.Any) -> os.stat_result:
-        status = stat_root(path, **options)
-        if path != str(root):
-            return status
-        return os.stat_result((*status[:4], 4711, 4712, *status[6:]))
+        status = real(path, **options)
+        return os.stat_result((*status[:4], uid, gid, *status[6:])) if path == str(folder) else status
 
     monkeypatch.setattr(os, "stat", pretend)
+
+
+def test_root_gives_everything_to_the_owner_of_the_store(root: Path, store: OllamaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    ownerships = Ownerships(monkeypatch)
+    pretend_owner(root, 4711, 4712, monkeypatch)
     install(store, REF, WEIGHTS)
     # Two blobs staged and exposed, the manifest, .venom with two folders, blobs, manifests and three below it.
     assert len(ownerships.given) >= 12
@@ -285,6 +288,7 @@ def test_a_new_store_belongs_to_the_account_that_was_named(tmp_path: Path, monke
     account = next(entry for entry in pwd.getpwall() if entry.pw_uid not in (0, os.getuid()))
     ownerships = Ownerships(monkeypatch)
     fresh = tmp_path / "home/.ollama/models"
+    pretend_owner(fresh, account.pw_uid, account.pw_gid, monkeypatch)
     store = OllamaStore(str(fresh) + "/", account.pw_name)
     assert store.root == str(fresh)
     assert not store.exists()
@@ -295,9 +299,16 @@ def test_a_new_store_belongs_to_the_account_that_was_named(tmp_path: Path, monke
     assert fresh.parent.stat().st_mode & 0o777 == 0o755
 
 
-def test_an_account_that_does_not_exist_is_said_to_be_none(root: Path) -> None:
+def test_a_store_that_is_there_keeps_its_owner(root: Path) -> None:
+    account = next(entry for entry in pwd.getpwall() if entry.pw_uid not in (0, os.getuid()))
+    there = root.stat()
+    found = OllamaStore(str(root), account.pw_name).ownership()
+    assert (found.uid, found.gid) == (there.st_uid, there.st_gid) and OllamaStore(str(root), "no-such-account-here").ownership() == found
+
+
+def test_an_account_that_does_not_exist_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(VenomError) as caught:
-        OllamaStore(str(root), "no-such-account-here").is_writable()
+        OllamaStore(str(tmp_path / "fresh"), "no-such-account-here").is_writable()
     assert caught.value.reason_code == "invalid_option"
 
 
