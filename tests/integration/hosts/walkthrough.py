@@ -66,8 +66,6 @@ class Walk:
         log.unlink(missing_ok=True)
         environment = self.operator.environment(log, None)
         environment["PATH"] = f"{BIN}:{environment['PATH']}"
-        # The manual says how Ansible shall connect.
-        del environment["ANSIBLE_PIPELINING"]
         done = subprocess.run(
             ["bash", "-c", command], cwd=self.folder, env=environment,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
