@@ -237,7 +237,8 @@ def test_hosts_that_cannot_be_drained_go_back_unswitched(
     hook = tmp_path / "drain.yml"
     hook.write_text("- ansible.builtin.fail: {msg: the pool does not answer}\n  when: inventory_hostname == 'gpu-2'\n")
     before = [light.pid() for light in lights.values()]
-    variables = {"venom_activation_serial": 2, "venom_drain_tasks": str(hook), "venom_balancer_drain_timeout": 3}
+    # Long enough for the two seconds of the other requests, on a busy machine too.
+    variables = {"venom_activation_serial": 2, "venom_drain_tasks": str(hook), "venom_balancer_drain_timeout": 15}
     run = operator.play("activate", expect=2, venom_model_name=BOREALIS, **variables, **DECLARED)
     last = {line["host"]: line["result"]["msg"] for line in run.failures()}
     assert last["gpu-1"].startswith("balancer_timeout. Wanted: gpu-1 switched") and last["gpu-2"].startswith("hook_failed. Wanted: gpu-2 switched")
