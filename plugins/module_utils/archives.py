@@ -66,7 +66,7 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: str) -> 
         return None
     make_folders(os.path.dirname(path))
     if member.isreg():
-        return _write(t.cast(t.BinaryIO, archive.extractfile(member)), path, 0o755 if member.mode & 0o111 else 0o644)
+        return write_new(t.cast(t.BinaryIO, archive.extractfile(member)), path, 0o755 if member.mode & 0o111 else 0o644)
     if member.issym():
         _refuse_leaving(name, member.linkname)
         os.symlink(member.linkname, path)
@@ -95,7 +95,8 @@ def _refuse_leaving(name: str, target: str) -> None:
         )
 
 
-def _write(source: t.BinaryIO, path: str, mode: int) -> int:
+def write_new(source: t.BinaryIO, path: str, mode: int) -> int:
+    """A file of this mode that was not there, synced. Returns its bytes. Raises ``OSError``."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         shutil.copyfileobj(source, stream, _CHUNK)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
 import shutil
@@ -29,6 +28,7 @@ from ansible_collections.venom.llm.plugins.module_utils.names import TEMPORARY_P
 from ansible_collections.venom.llm.plugins.module_utils.observation import Observation
 from ansible_collections.venom.llm.plugins.module_utils.runtime_site import Site, make_site
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.vllm import VllmRuntime
+from ansible_collections.venom.llm.plugins.module_utils.store.hashing import sha256_of
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1024 * 1024
@@ -195,17 +195,15 @@ def _publish(temporary: str, archive: str, reader: int | None) -> None:
 def _digest_of(path: str) -> str:
     """SHA-256 of a file, nothing without one."""
     try:
-        with open(path, "rb") as stream:
-            return _digest(stream)
+        return sha256_of(path)
     except FileNotFoundError:
         return ""
 
 
 def _digest(stream: t.BinaryIO) -> str:
-    sha256 = hashlib.sha256()
-    for block in iter(lambda: stream.read(_CHUNK), b""):
-        sha256.update(block)
-    return sha256.hexdigest()
+    sink = archives.HashingWriter(None)
+    shutil.copyfileobj(stream, sink, _CHUNK)
+    return sink.sha256
 
 
 def _loaded(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:

@@ -9,12 +9,12 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import stat
 import tarfile
 import typing as t
 import zlib
 
+from ansible_collections.venom.llm.plugins.module_utils.archives import write_new
 from ansible_collections.venom.llm.plugins.module_utils.compile_cache_entries import CachedFile, Entry, refused, section_of
 from ansible_collections.venom.llm.plugins.module_utils.compile_cache_key import CacheKey, differences
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
@@ -24,7 +24,6 @@ INDEX = "index.json"
 _FORMAT = 1
 #: Bytes. An entry takes about a hundred of them.
 _MAX_INDEX = 16 * 1024 * 1024
-_CHUNK = 1024 * 1024
 #: Compiled code becomes a quarter of its size at any level, and the fastest does not hold up the line.
 _LEVEL = 1
 
@@ -199,9 +198,4 @@ def _entry_of(member: tarfile.TarInfo, announced: t.Mapping[str, t.Any]) -> str:
 def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: str) -> None:
     path = safe_join(folder, member.name)
     make_folders(os.path.dirname(path), 0o700)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        shutil.copyfileobj(t.cast(t.BinaryIO, archive.extractfile(member)), stream, _CHUNK)
-        stream.flush()
-        os.fchmod(descriptor, 0o700 if member.mode & 0o100 else 0o600)
-        os.fsync(descriptor)
+    write_new(t.cast(t.BinaryIO, archive.extractfile(member)), path, 0o700 if member.mode & 0o100 else 0o600)
