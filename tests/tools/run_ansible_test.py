@@ -25,7 +25,9 @@ CACHE = ROOT / ".cache" / "ansible-test"
 IMPORT_TREE = "collections/ansible_collections/"
 CANARY = "plugins/module_utils/canary.py"
 #: Lines of a verbose run that tell what was tested, in how many files, and what was found; the rest is pip and bookkeeping.
-TELLING = re.compile(r"Running |Checking |No tests applicable|All targets skipped|ERROR|WARNING|FATAL|See |[=]+ |.*(passed|failed)")
+TELLING = re.compile(r"Running |Checking |No tests applicable|All targets skipped|FAILED|ERROR|WARNING|FATAL|See |[=]+ |.*(passed|failed)")
+#: From the first title on, a failed run of units tells what failed; before it there are dots, after it the command of thousands of characters.
+FAILURES = re.compile(r"^=+ (?:FAILURES|ERRORS) =+$.*?(?=^=+ short test summary)", re.MULTILINE | re.DOTALL)
 
 
 def copy_collection(target: Path) -> int:
@@ -130,7 +132,8 @@ def units(collection: Path) -> None:
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     code, output = ansible_test(collection, "units", "--python", python)
     if code:
-        sys.stdout.write(output[-8000:])
+        found = FAILURES.search(output)
+        sys.stdout.write(found.group() if found else output[-8000:])
         raise SystemExit(f"ansible-test units failed with status {code}")
     reports = list((collection / "tests/output/junit").glob("*.xml"))
     count = sum(int(suite.get("tests", "0")) for report in reports for suite in ElementTree.parse(report).iter("testsuite"))

@@ -87,7 +87,7 @@ def test_a_failure_leaves_the_earlier_content_and_no_scratch(tmp_path: Path, mon
     def full(*dummy: t.Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archives, "_write", full)
+    monkeypatch.setattr(archives, "write_new", full)
     with pytest.raises(OSError, match="No space left"):
         release.operate(given, False)
     assert leftovers(given) == [VERSION] and [path.name for path in old.iterdir()] == ["earlier"]
