@@ -62,12 +62,12 @@ def is_settled(wanted: dict) -> bool:
 
 
 def main(asked: dict) -> dict:
-    """What is not in place. Of ``exist`` only the presence counts."""
+    """What is not in place, and what of ``exist`` is there."""
     return {
         "group": not has_group(asked["group"]),
         "account": not has_account(asked["account"]),
         "paths": [item["path"] for item in asked["paths"] if not is_settled(item)],
-        "missing": [path for path in asked["exist"] if not os.path.exists(path)],
+        "there": [path for path in asked["exist"] if os.path.exists(path)],
     }
 
 

@@ -19,7 +19,7 @@ SCRIPT = (Path(__file__).resolve().parents[3] / "roles/host/files/settled.py").r
 ME = pwd.getpwuid(os.getuid())
 GROUP = grp.getgrgid(ME.pw_gid).gr_name
 ACCOUNT = {"name": ME.pw_name, "group": GROUP, "home": ME.pw_dir, "shell": ME.pw_shell, "comment": ME.pw_gecos}
-SETTLED = {"group": False, "account": False, "paths": [], "missing": []}
+SETTLED = {"group": False, "account": False, "paths": [], "there": []}
 
 
 def ask(paths: t.Sequence[t.Mapping[str, str]] = (), exist: t.Sequence[str] = (), **account: str) -> dict[str, t.Any]:
@@ -55,7 +55,7 @@ def file_in(folder: Path, content: str) -> Path:
 
 def test_a_settled_host_needs_nothing(folder: Path) -> None:
     paths = [owned(folder, "0751"), owned(file_in(folder, "as wanted\n"), "0640", content="as wanted\n"), owned(folder, "0751", owner=ME.pw_name)]
-    assert ask(paths, [str(folder)]) == SETTLED
+    assert ask(paths) == SETTLED
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_folder_of_another_owner_group_or_mode(folder: Path, wrong: dict[str, 
 def test_what_is_not_there_or_of_another_kind(folder: Path) -> None:
     file, gone = file_in(folder, "x"), folder / "gone"
     assert ask([owned(file, "0640"), owned(gone, "0755"), owned(folder, "0751", content="x")])["paths"] == [str(file), str(gone), str(folder)]
-    assert ask(exist=[str(folder), str(gone)])["missing"] == [str(gone)]
+    assert ask(exist=[str(folder), str(gone)])["there"] == [str(folder)]
 
 
 @pytest.mark.parametrize("content", ["another", "as wanted", "\udce9"])
