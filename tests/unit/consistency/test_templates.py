@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ansible_collections.venom.llm.plugins.module_utils import envfile
-from ansible_collections.venom.llm.plugins.module_utils.compile_cache import CACHE_VARIABLES
+from ansible_collections.venom.llm.plugins.module_utils.compile_cache_place import CACHE_VARIABLES
 from ansible_collections.venom.llm.plugins.module_utils.runtimes import vllm
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active
 from ansible_collections.venom.llm.tests.unit.consistency import templating

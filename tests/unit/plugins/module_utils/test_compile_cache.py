@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.venom.llm.plugins.module_utils import compile_cache, compile_cache_archive, files, gpus
+from ansible_collections.venom.llm.plugins.module_utils import compile_cache_archive, compile_cache_loading, compile_cache_place, files, gpus
 from ansible_collections.venom.llm.plugins.module_utils.acting_as import acting_as
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.observation import Observation
@@ -124,14 +124,14 @@ def test_a_host_keeps_what_it_has_compiled_itself(host: CacheHost, saved: dict[s
 @pytest.mark.parametrize("name", [COMPILED, SOURCE])
 def test_what_the_server_makes_meanwhile_stays(host: CacheHost, saved: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     own = host.state_dir / (name if name == SOURCE else f"{name}/own")
-    before = compile_cache._put
+    before = compile_cache_loading._put
 
     def put(staging: str, folder: str, entry: str) -> None:
         if entry == name:
             write(own, b"own")
         before(staging, folder, entry)
 
-    monkeypatch.setattr(compile_cache, "_put", put)
+    monkeypatch.setattr(compile_cache_loading, "_put", put)
     host.load(saved)
     assert own.read_bytes() == b"own" and left(host) == []
     assert not host.load(saved)["changed"]
@@ -203,7 +203,7 @@ def _die_when(point: str) -> None:
     if point == "a file is written":
         compile_cache_archive._write = dying(compile_cache_archive._write)
     elif point == "an entry is put in place":
-        compile_cache._put = dying(compile_cache._put)
+        compile_cache_loading._put = dying(compile_cache_loading._put)
     else:
         count[0] = 1
         os.rename = dying(os.rename)
@@ -278,9 +278,9 @@ def test_a_cache_that_is_written_while_it_is_read(host: CacheHost, monkeypatch: 
 
 @pytest.mark.parametrize("change", ["grows", "is replaced", "is gone"])
 def test_a_file_that_changes_before_it_is_read(host: CacheHost, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
-    path, before = host.state_dir / SOURCE, compile_cache.Place.key
+    path, before = host.state_dir / SOURCE, compile_cache_place.Place.key
 
-    def key(place: compile_cache.Place) -> t.Any:
+    def key(place: compile_cache_place.Place) -> t.Any:
         if change == "grows":
             path.write_bytes(path.read_bytes() + b"x")
         else:
@@ -290,7 +290,7 @@ def test_a_file_that_changes_before_it_is_read(host: CacheHost, monkeypatch: pyt
                 write(path, content)
         return before(place)
 
-    monkeypatch.setattr(compile_cache.Place, "key", key)
+    monkeypatch.setattr(compile_cache_place.Place, "key", key)
     assert reason(lambda: host.call("saved")) == "locked" and left(host) == []
 
 
@@ -303,7 +303,7 @@ def test_a_file_that_changes_before_it_is_read(host: CacheHost, monkeypatch: pyt
 )  # fmt: skip
 def test_a_server_that_starts_may_be_compiling(host: CacheHost, monkeypatch: pytest.MonkeyPatch, active: str, health: str, busy: bool) -> None:
     seen = Observation(True, None, ServiceState(active, installed=True), health=Health(health))
-    monkeypatch.setattr(compile_cache.Site, "observe", lambda dummy: seen)
+    monkeypatch.setattr(compile_cache_place.Site, "observe", lambda dummy: seen)
     assert host.inspect()["can_save"] is not busy and bool(host.inspect()["reason"]) is busy
     if busy:
         assert reason(lambda: host.call("saved")) == "locked"
