@@ -29,11 +29,14 @@ def unpack(source: t.BinaryIO, folder: str) -> tuple[int, int]:
     magic = source.read(4)
     source.seek(0)
     if magic.startswith(_GZIP_MAGIC):
-        return _unpack_stream(source, "r|gz", folder)
-    if magic == zstd_stream.MAGIC:
+        counted = _unpack_stream(source, "r|gz", folder)
+    elif magic == zstd_stream.MAGIC:
         with zstd_stream.open_here(source) as stream:
-            return _unpack_stream(t.cast(t.BinaryIO, stream), "r|", folder)
-    raise _not_an_archive(f"a file that begins with {magic.hex() or 'nothing'}")
+            counted = _unpack_stream(t.cast(t.BinaryIO, stream), "r|", folder)
+    else:
+        raise _not_an_archive(f"a file that begins with {magic.hex() or 'nothing'}")
+    _refuse_links_out(folder)
+    return counted
 
 
 def _unpack_stream(stream: t.BinaryIO, mode: t.Literal["r|", "r|gz"], folder: str) -> tuple[int, int]:
@@ -90,9 +93,21 @@ def _refuse_leaving(name: str, target: str) -> None:
     """Raise ``invalid_name`` for a symlink that leads out of the folder."""
     end = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
     if posixpath.isabs(target) or end == ".." or end.startswith("../"):
-        raise VenomError(
-            "invalid_name", wanted="links that stay in the archive", found=f"{ascii(name)} leads to {ascii(target)}", todo="do not use this archive"
-        )
+        raise _leaving(name, target)
+
+
+def _refuse_links_out(folder: str) -> None:
+    """Links that stay inside one by one can leave together: ``here -> .``, ``up -> here/..``. So each is followed when all are there."""
+    inside = os.path.realpath(folder)
+    for parent, folders, names in os.walk(inside):
+        for path in (os.path.join(parent, name) for name in (*folders, *names)):
+            if os.path.islink(path) and not os.path.realpath(path).startswith(inside + os.sep) and os.path.realpath(path) != inside:
+                raise _leaving(os.path.relpath(path, inside), os.readlink(path))
+
+
+def _leaving(name: str, target: str) -> VenomError:
+    found = f"{ascii(name)} leads to {ascii(target)}"
+    return VenomError("invalid_name", wanted="links that stay in the archive", found=found, todo="do not use this archive")
 
 
 def write_new(source: t.BinaryIO, path: str, mode: int) -> int:

@@ -109,23 +109,29 @@ def test_the_canary_serves_alone_and_then_all(runner: tuple[Runner, Path]) -> No
     assert pipeline.job("canary", archive)
     noted = pipeline.noted()
     assert sorted(noted[:2]) == ["install gpu-1 False False", "install gpu-2 False False"]
-    assert noted[2:] == ["activate gpu-1 False False", "verify gpu-1 False False"]
+    assert noted[2:] == ["site gpu-1 False False", "verify gpu-1 False False"]
     assert pipeline.workflow["jobs"]["roll"]["needs"] == "canary" and pipeline.workflow["jobs"]["roll"]["environment"]
     assert pipeline.job("roll", archive)
     noted = pipeline.noted()
-    assert sorted(noted[:2]) == ["activate gpu-1 False False", "activate gpu-2 False False"]
+    assert sorted(noted[:2]) == ["site gpu-1 False False", "site gpu-2 False False"]
     assert sorted(noted[2:]) == ["verify gpu-1 False False", "verify gpu-2 False False"]
+
+
+def test_what_the_plan_shows_is_what_the_jobs_after_the_merge_do(runner: tuple[Runner, Path]) -> None:
+    commands = {name: " ".join(step.get("run", "") for step in job["steps"]) for name, job in runner[0].workflow["jobs"].items()}
+    shown = set(re.findall(r"venom\.llm\.\w+", commands["plan"]))
+    assert shown and all(shown <= set(re.findall(r"venom\.llm\.\w+", commands[name])) for name in ("canary", "roll"))
 
 
 def test_a_canary_that_fails_is_looked_into_and_ends_the_pipeline(runner: tuple[Runner, Path]) -> None:
     pipeline, archive = runner
-    broken = pipeline.folder / "activate.gpu-1"
+    broken = pipeline.folder / "site.gpu-1"
     broken.touch()
     try:
         assert not pipeline.job("canary", archive)
     finally:
         broken.unlink()
-    assert pipeline.noted()[2:] == ["activate gpu-1 False False", "diagnose gpu-1 False True"]
+    assert pipeline.noted()[2:] == ["site gpu-1 False False", "diagnose gpu-1 False True"]
 
 
 def test_every_playbook_and_path_of_the_pipeline_exists() -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the venom.llm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every ansible-core that the collection names as a controller installs a model, again without a change, and removes it.
+"""Every ansible-core that the collection names as a controller installs a model, again without a change, removes it, and reads every playbook.
 
 Each release lives in a venv of its own in the lab's cache. The machine itself is the host, without root being used.
 """
@@ -51,7 +51,7 @@ def play(bin_folder: Path, home: Path, name: str, *arguments: str, **variables: 
     command += ["-e", json.dumps({"venom_wheels_dir": str(CACHE / "wheels"), "venom_python": sys.executable, **variables})]
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    return done.stdout, int(re.findall(r"changed=(\d+)", done.stdout)[-1])
+    return done.stdout, int((re.findall(r"changed=(\d+)", done.stdout) or [0])[-1])
 
 
 @pytest.mark.parametrize("series", SERIES)
@@ -71,4 +71,9 @@ def test_a_controller_installs_and_removes(series: str, tmp_path: Path) -> None:
         assert play(programs, tmp_path, "remove", venom_model_name="demo/tiny-aurora")[1] == 0
         output, dummy_count = play(programs, tmp_path, "status")
         assert "localhost" in output and "offline" in output
+        # A survey, and --extra-vars, give one line of text where an inventory gives a list.
+        output, changed = play(programs, tmp_path, "stop", venom_stop_runtimes="vllm")
+        assert changed == 0 and "item=vllm" in output and "item=ollama" not in output
+        books = [f"venom.llm.{path.stem}" for path in sorted((CHECKOUT / "playbooks").glob("*.yml"))]
+        play(programs, tmp_path, "site", *books, "--syntax-check")
         assert hub.errors == []

@@ -55,7 +55,7 @@ def outside(folder: Path) -> list[str]:
 def test_files_folders_and_links_arrive(tmp_path: Path, kind: str) -> None:
     members = [
         ("./", tarfile.DIRTYPE, b"", ""), ("./lib/", tarfile.DIRTYPE, b"", ""), file("./bin/run", b"#!"), file("lib/a.so.1.0", b"lib"),
-        ("lib/a.so.1", tarfile.SYMTYPE, b"", "a.so.1.0"), ("lib/up", tarfile.SYMTYPE, b"", "../bin/run"), ("same", tarfile.LNKTYPE, b"", "./bin/run"),
+        ("lib/a.so.1", tarfile.SYMTYPE, b"", "a.so.1.0"), ("lib/up", tarfile.SYMTYPE, b"", "../bin/run"), ("all", tarfile.SYMTYPE, b"", "."), ("same", tarfile.LNKTYPE, b"", "./bin/run"),
     ]  # fmt: skip
     assert unpack(tmp_path, KINDS[kind](tar(members, mode=0o6711))) == (2, 5)
     inside = tmp_path / "inside"
@@ -82,6 +82,8 @@ def test_files_folders_and_links_arrive(tmp_path: Path, kind: str) -> None:
         [("out", tarfile.LNKTYPE, b"", "../victim")],
         [("out", tarfile.LNKTYPE, b"", "/etc/passwd")],
         [file(".venom.x")],
+        [("here", tarfile.SYMTYPE, b"", "."), ("up", tarfile.SYMTYPE, b"", "here/.."), ("secret", tarfile.SYMTYPE, b"", "up/victim")],
+        [("secret", tarfile.SYMTYPE, b"", "up/out"), ("up", tarfile.SYMTYPE, b"", "here/.."), ("here", tarfile.SYMTYPE, b"", ".")],
     ],
     ids=str,
 )
