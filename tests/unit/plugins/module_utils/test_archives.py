@@ -55,7 +55,8 @@ def outside(folder: Path) -> list[str]:
 def test_files_folders_and_links_arrive(tmp_path: Path, kind: str) -> None:
     members = [
         ("./", tarfile.DIRTYPE, b"", ""), ("./lib/", tarfile.DIRTYPE, b"", ""), file("./bin/run", b"#!"), file("lib/a.so.1.0", b"lib"),
-        ("lib/a.so.1", tarfile.SYMTYPE, b"", "a.so.1.0"), ("lib/up", tarfile.SYMTYPE, b"", "../bin/run"), ("all", tarfile.SYMTYPE, b"", "."), ("same", tarfile.LNKTYPE, b"", "./bin/run"),
+        ("lib/a.so.1", tarfile.SYMTYPE, b"", "a.so.1.0"), ("lib/up", tarfile.SYMTYPE, b"", "../bin/run"), ("all", tarfile.SYMTYPE, b"", "."),
+        ("same", tarfile.LNKTYPE, b"", "./bin/run"),
     ]  # fmt: skip
     assert unpack(tmp_path, KINDS[kind](tar(members, mode=0o6711))) == (2, 5)
     inside = tmp_path / "inside"
