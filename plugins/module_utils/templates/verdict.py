@@ -55,13 +55,13 @@ class TemplateCapabilities:
         return replace(self, **changes)
 
     def with_tool_template(self, other: TemplateCapabilities) -> TemplateCapabilities:
-        """This template's verdict, where a server takes another template for requests with tools."""
+        """This template's verdict, where a server takes another template for requests with tools, which alone tells whether it can."""
         if other.supports_tools is None:
             return self
         roles = self.allowed_roles
         if roles is not None and "tool" in (other.allowed_roles or ()):
             roles = tuple(role for role in ROLES if role in roles or role == "tool")
-        return self.replace(supports_tools=self.supports_tools or other.supports_tools, allowed_roles=roles)
+        return self.replace(supports_tools=other.supports_tools, allowed_roles=roles)
 
     def detected(self) -> dict[str, t.Any]:
         """The capabilities of a manifest entry that are known, by name."""

@@ -64,3 +64,6 @@ def test_a_template_for_tools_adds_tools_and_their_results() -> None:
     assert own.with_tool_template(other) == TemplateCapabilities(True, ("system", "user", "tool"), False, True, False)
     assert own.with_tool_template(TemplateCapabilities(warning="broken")) == own
     assert own.with_tool_template(TemplateCapabilities(supports_tools=False, allowed_roles=("user",))) == own
+    # A request with tools never gets to the first template.
+    able = own.replace(supports_tools=True)
+    assert able.with_tool_template(TemplateCapabilities(supports_tools=False, allowed_roles=("user",))) == own
