@@ -99,8 +99,8 @@ options:
     version_added: 0.1.0
   allow_pickle:
     description:
-      - Install a repository whose weights are there only in formats that may run code when they are loaded, such as pickle.
-      - Where safetensors or GGUF files are there too, the other formats are left out, since nothing needs them. They come only if
+      - Install a repository whose weights are there only in formats that may run code when they are loaded, such as pickle, or that are not known.
+      - Where safetensors or GGUF files are there too, such files are left out, archives included, since nothing needs them. They come only if
         this option is set and a pattern of O(include) ends in their suffix.
     type: bool
     default: false

@@ -19,6 +19,8 @@ description:
   - Where a model refuses or drops the system role, its words are put in front of the first user message, after C(Instructions:).
   - Where a model wants its roles to take turns, neighbours of one role become one message.
   - No text is lost. What is not known of the model changes nothing.
+  - Where capabilities contradict each other, what an operator declared or what is given as a plain value wins over what a server was found to do,
+    and that over what the files say.
 positional: capabilities
 options:
   _input:

@@ -9,6 +9,7 @@ an integer of a million digits takes minutes before 3.11. So structure is counte
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 
 #: Objects and lists in one text. A header of safetensors needs three for each tensor; the largest shards seen have some 50 000 tensors.
@@ -18,10 +19,17 @@ MAX_ITEMS = 4_000_000
 #: Digits of a number. transformers writes 1000000000000000019884624838656 as model_max_length.
 MAX_DIGITS = 400
 
+_HALVES = re.compile("[\ud800-\udfff]")
+
 
 def is_integer(value: t.Any) -> bool:
     """Whether a value is a whole number; to Python, true and false are some, too."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def plain_text(text: str) -> str:
+    """The text as UTF-8 can hold it. JSON's escapes can name half a surrogate pair, which nothing could write again: it is replaced."""
+    return _HALVES.sub("\ufffd", text)
 
 
 def load_json(content: bytes, is_strict: bool = False) -> t.Any:

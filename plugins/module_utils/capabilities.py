@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.venom.llm.plugins.module_utils.bounded_json import load_json
+from ansible_collections.venom.llm.plugins.module_utils.config_values import fraction, mapping, number, text, texts
 from ansible_collections.venom.llm.plugins.module_utils.files import safe_join
 from ansible_collections.venom.llm.plugins.module_utils.gguf_header import check_gguf
 from ansible_collections.venom.llm.plugins.module_utils.safetensors_header import count_elements, read_safetensors_header
@@ -94,19 +95,14 @@ def read_facts(snapshot: str, paths: t.Sequence[str]) -> Facts:
     config = _read_object(snapshot, "config.json", paths)
     tokenizer = _read_object(snapshot, "tokenizer_config.json", paths)
     generation = _read_object(snapshot, "generation_config.json", paths)
-    text_config = config.get("text_config")
-    context = _first_int(config, "max_position_embeddings", "n_positions", "seq_length")
-    if context is None and isinstance(text_config, dict):
-        context = _first_int(text_config, "max_position_embeddings")
-    quantization_config = config.get("quantization_config")
-    method = quantization_config.get("quant_method") if isinstance(quantization_config, dict) else None
-    quantization = method if isinstance(method, str) else None
-    architectures = config.get("architectures")
+    context = number(config, "max_position_embeddings", "n_positions", "seq_length")
+    context = context or number(mapping(config, "text_config"), "max_position_embeddings")
+    quantization = text(mapping(config, "quantization_config"), "quant_method")
     detected: dict[str, t.Any] = {
-        "architectures": architectures if isinstance(architectures, list) else None,
+        "architectures": list(texts(config, "architectures")) or None,
         "max_context_length": context,
         "quantization": quantization,
-        "generation_parameters": {key: generation[key] for key in _GENERATION_KEYS if key in generation} or None,
+        "generation_parameters": {key: generation[key] for key in _GENERATION_KEYS if fraction(generation, key) is not None} or None,
     }
     template = read_template(snapshot, paths)
     able = TemplateCapabilities() if template is None else _capabilities_of(template)
@@ -187,14 +183,6 @@ def _read_object(snapshot: str, name: str, paths: t.Sequence[str]) -> dict[str, 
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _first_int(config: t.Mapping[str, t.Any], *keys: str) -> int | None:
-    for key in keys:
-        value = config.get(key)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-    return None
 
 
 def count_parameters(snapshot: str, paths: t.Sequence[str]) -> int | None:

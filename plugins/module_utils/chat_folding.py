@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import SOURCES
 
 Message = t.Mapping[str, t.Any]
 
@@ -23,11 +24,19 @@ _GAP = "\n\n"
 
 def known_value(capabilities: t.Any, name: str) -> t.Any:
     """A capability's value, from a record of the manifest (``{"value": ..., "source": ...}``), its capabilities, or plain values."""
+    return _known(capabilities, name)[0]
+
+
+def _known(capabilities: t.Any, name: str) -> tuple[t.Any, int]:
+    """A capability's value and the rank of its source, 0 for the one that is believed first. A plain value is somebody's word."""
     if not isinstance(capabilities, t.Mapping):
-        return None
+        return None, 0
     inner = capabilities.get("capabilities")
     item = (inner if isinstance(inner, t.Mapping) else capabilities).get(name)
-    return item.get("value") if isinstance(item, t.Mapping) and "value" in item and "source" in item else item
+    if not isinstance(item, t.Mapping) or "value" not in item or "source" not in item:
+        return item, 0
+    source = item.get("source")
+    return item.get("value"), SOURCES.index(source) if source in SOURCES else len(SOURCES)
 
 
 def fold(messages: t.Sequence[Message], capabilities: t.Any) -> list[dict[str, t.Any]]:
@@ -66,13 +75,23 @@ def _bad(wanted: str, found: str) -> VenomError:
 
 
 def _is_foreign(role: str, capabilities: t.Any) -> bool:
-    """Whether the words of an instructing role would be refused or lost."""
-    if known_value(capabilities, "system_handling") in ("rejected", "dropped"):
-        return True
-    if role == "system" and known_value(capabilities, "supports_system_role") is False:
-        return True
-    allowed = known_value(capabilities, "allowed_roles")
-    return isinstance(allowed, t.Sequence) and not isinstance(allowed, str) and len(allowed) > 0 and role not in allowed
+    """Whether the words of an instructing role would be refused or lost, as the best of the sources says that know.
+
+    Where one source says both, ``supports_system_role`` decides on the system's role, and what refuses decides on the developer's.
+    """
+    said: dict[int, list[bool]] = {}
+    handling, rank = _known(capabilities, "system_handling")
+    if handling in ("rejected", "dropped"):
+        said.setdefault(rank, []).append(True)
+    elif handling in ("separate", "merged") and role == "system":
+        said.setdefault(rank, []).append(False)
+    allowed, rank = _known(capabilities, "allowed_roles")
+    if isinstance(allowed, t.Sequence) and not isinstance(allowed, str) and len(allowed) > 0:
+        said.setdefault(rank, []).append(role not in allowed)
+    supports, rank = _known(capabilities, "supports_system_role")
+    if isinstance(supports, bool) and role == "system":
+        said[rank] = [not supports]
+    return any(said[min(said)]) if said else False
 
 
 def _without_foreign_roles(said: list[dict[str, t.Any]], capabilities: t.Any) -> list[dict[str, t.Any]]:

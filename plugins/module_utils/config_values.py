@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.venom.llm.plugins.module_utils.bounded_json import plain_text
+
 Config = t.Mapping[str, t.Any]
 
 #: No honest number of layers, heads, tokens or rows is above this; products of a handful of them stay small integers.
@@ -50,7 +52,7 @@ def text(config: Config, *names: str) -> str | None:
     for name in names:
         value = config.get(name)
         if isinstance(value, str) and value:
-            return value[:200]
+            return plain_text(value[:200])
     return None
 
 
@@ -63,4 +65,4 @@ def mapping(config: Config, name: str) -> Config:
 def texts(config: Config, name: str) -> tuple[str, ...]:
     """A list of texts, without whatever else is in it."""
     value = config.get(name)
-    return tuple(item[:200] for item in value[:10_000] if isinstance(item, str)) if isinstance(value, list) else ()
+    return tuple(plain_text(item[:200]) for item in value[:10_000] if isinstance(item, str)) if isinstance(value, list) else ()

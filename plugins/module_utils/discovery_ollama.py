@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.venom.llm.plugins.module_utils.bounded_json import is_integer, load_json
+from ansible_collections.venom.llm.plugins.module_utils.bounded_json import is_integer, load_json, plain_text
 from ansible_collections.venom.llm.plugins.module_utils.capabilities import Facts, from_ollama
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry, FileRecord, from_epoch, snapshot_sha256
@@ -219,9 +219,9 @@ def _mapping(data: t.Mapping[str, t.Any], key: str) -> dict[str, t.Any]:
 
 def _word(data: t.Mapping[str, t.Any], key: str) -> str | None:
     value = data.get(key)
-    return value if isinstance(value, str) and value else None
+    return plain_text(value) if isinstance(value, str) and value else None
 
 
 def _positive(data: t.Mapping[str, t.Any], key: str) -> int | None:
     value = data.get(key)
-    return value if isinstance(value, int) and is_integer(value) and value > 0 else None
+    return value if isinstance(value, int) and is_integer(value) and 0 < value < 2**63 else None

@@ -47,7 +47,7 @@ REASON_CODES: dict[str, str] = {
     "not_found": "The repository does not exist, or the token may not see it.",
     "not_installed": "The model, runtime or unit is not on this host.",
     "permission_denied": "The account that runs the module may not do this.",
-    "pickle_refused": "The weights are pickle files, which run code when they are loaded; allow_pickle would take them.",
+    "pickle_refused": "The weights are pickles, which run code when they are loaded, or of an unknown format; allow_pickle would take them.",
     "port_in_use": "Another process listens on the port; pid, unit and command are named.",
     "profile_excludes_runtime": "The runtime profile of the host leaves this runtime out.",
     "pull_failed": "The Ollama server could not pull the model, for a reason that has no code of its own; its words are in the message.",

@@ -28,8 +28,11 @@ class Parameter:
         """Why a value is none of this parameter, or None."""
         if self.kind in ("int", "float"):
             wanted = int if self.kind == "int" else (int, float)
-            if isinstance(value, bool) or not isinstance(value, wanted) or not math.isfinite(t.cast(float, value)):
+            if isinstance(value, bool) or not isinstance(value, wanted) or (isinstance(value, float) and not math.isfinite(value)):
                 return f"is {value!r:.60}, which is no {'whole ' if self.kind == 'int' else ''}number"
+            if isinstance(value, int) and not -(2**64) < value < 2**64:
+                # Python would not even write out the longest ones, and makes no fraction of them.
+                return f"is a number of {value.bit_length()} bits, more than any server takes"
             number = t.cast(float, value)
             if self.least is not None and (number < self.least or (self.above and number == self.least)):
                 return f"is {value}, and must be {'above' if self.above else 'at least'} {self.least:g}"

@@ -16,7 +16,7 @@ from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
 from ansible_collections.venom.llm.plugins.module_utils.manifest_facts import with_facts
 from ansible_collections.venom.llm.plugins.module_utils.manifest_reading import is_confirmed
-from ansible_collections.venom.llm.plugins.module_utils.manifest_seal import SEAL, unsealed
+from ansible_collections.venom.llm.plugins.module_utils.manifest_seal import SEAL, seal_of, unsealed
 from ansible_collections.venom.llm.plugins.module_utils.models import ModuleContext, Params
 from ansible_collections.venom.llm.plugins.module_utils.models_observe import check_not_active, observe
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef, parse_revision
@@ -79,6 +79,17 @@ def _present(manifest: Manifest, work: Work) -> Manifest:
         raise VenomError(
             "invalid_option", wanted="max_context_length in tokens", found=str(context_length), todo="give a number above 0", model=str(ref)
         )
+    try:
+        seal_of(declared)
+    except (ValueError, RecursionError) as error:
+        raise VenomError(
+            "invalid_option",
+            wanted="capabilities that JSON in UTF-8 can hold",
+            found=ascii(str(error))[1:-1][:200],
+            todo="correct capabilities",
+            model=str(ref),
+            option="capabilities",
+        ) from error
     manifest = manifest.declare(ref.key, declared)
     for entry in manifest.revisions(ref.key):
         manifest = manifest.merge(with_facts(entry, declared))

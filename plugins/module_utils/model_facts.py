@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.venom.llm.plugins.module_utils import model_context, model_quantization, model_shape
 from ansible_collections.venom.llm.plugins.module_utils.config_values import Config, mapping, number, text, texts
@@ -18,6 +18,14 @@ from ansible_collections.venom.llm.plugins.module_utils.model_shape import Model
 from ansible_collections.venom.llm.plugins.module_utils.model_weights import formats_of, weights_of
 
 _MAX_CARD_BYTES = 1024 * 1024
+#: Endings of architectures that make a number or a vector of a text, and of those that speak though they end like these
+#: (vLLM, model_executor/models/registry.py).
+_RANKING = ("ForSequenceClassification", "ForRanking", "ForRewardModel")
+_EMBEDDING = ("Model", "ForMaskedLM", "ForRetrieval")
+_SPEAKING = ("LMHeadModel", "LMModel", "ChatModel", "OmniModel", "UltravoxModel", "MossAudioModel", "AquilaModel")
+#: Where a configuration has the part that sees, and the part that hears: an object, or the name of the model that is taken for it.
+_SEEING = ("vision_config", "visual", "vision_encoder", "vision_tower", "mm_vision_tower", "img_processor", "visual_tokenizer_config", "vq_config")
+_HEARING = ("audio_config", "speech_config", "audio_processor", "audio_encoder_config", "audio_model_id")
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,16 @@ def read_model_facts(files: ModelFiles) -> ModelFacts:
     header = files.gguf(weights.paths[0]) if weights and not config and weights.paths[0].lower().endswith(".gguf") else None
     if header is not None and weights is not None:
         facts = gguf_facts(header, weights.size, weights.paths[0])
-        return ModelFacts(**{**facts.__dict__, "formats": formats, "license": _license(files), "sources": {**facts.sources, "license": "README.md"}})
+        # The first shard describes the model; each has tensors of its own.
+        others = [files.gguf(path) for path in weights.paths[1:]]
+        counted = [other.parameters for other in (header, *others) if other is not None]
+        return replace(
+            facts,
+            formats=formats,
+            parameters=sum(counted) if len(counted) == len(weights.paths) else None,
+            license=_license(files),
+            sources={**facts.sources, "license": "README.md"},
+        )
     tokenizer = files.json("tokenizer_config.json")
     context = model_context.context_of_config(config, tokenizer)
     recommended = files.json("generation_config.json")
@@ -162,14 +179,15 @@ def _modality(config: Config, files: ModelFiles) -> str | None:
     names = texts(config, "architectures")
     if not config:
         return None
-    if any(name.endswith(("ForSequenceClassification", "ForRanking", "ForRewardModel")) for name in names):
+    if any(name.endswith(_RANKING) for name in names):
         return "reranker"
     pooled = any(path in files.sizes for path in ("modules.json", "1_Pooling/config.json", "config_sentence_transformers.json"))
-    if pooled or any(name.endswith(("Model", "ForMaskedLM", "ForRetrieval")) and not name.endswith(("LMHeadModel", "LMModel")) for name in names):
+    if pooled or any(name.endswith(_EMBEDDING) and not name.endswith(_SPEAKING) for name in names):
         return "embedding"
-    if any(mapping(config, name) for name in ("vision_config", "visual", "vision_encoder", "img_processor", "mm_vision_tower")):
+    parts = (config, mapping(config, "thinker_config"))
+    if any(mapping(part, name) or text(part, name) for part in parts for name in _SEEING):
         return "vision"
-    if any(mapping(config, name) for name in ("audio_config", "speech_config", "audio_processor")):
+    if any(mapping(part, name) or text(part, name) for part in parts for name in _HEARING) or number(config, "num_mel_bins"):
         return "audio"
     return "text" if names else None
 

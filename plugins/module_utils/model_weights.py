@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import typing as t
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from ansible_collections.venom.llm.plugins.module_utils.safetensors_header impor
 
 _INDEX = "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth")
+#: A file of several that hold one GGUF model (llama.cpp, llama_split_path).
+_SHARD = re.compile(r"(?P<model>.+)-\d{5}-(?P<count>of-\d{5})\.gguf", re.IGNORECASE)
 _FORMATS = {".safetensors": "safetensors", ".gguf": "gguf", ".bin": "pickle", ".pt": "pickle", ".pth": "pickle", ".onnx": "onnx"}
 #: Names of config.json (torch) by those of safetensors.
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -70,8 +73,17 @@ def _safetensors(files: ModelFiles) -> list[str]:
 
 
 def _one_gguf(paths: t.Sequence[str]) -> list[str]:
-    """A repository of GGUF files has the same model in many sizes; a runtime loads one of them. Which, nobody has said, so the first."""
-    return list(paths[:1])
+    """A repository of GGUF files has the same model in many sizes; a runtime loads one of them. Which, nobody has said, so the first,
+    with all of its shards.
+    """
+    kin = _kin(paths[0]) if paths else None
+    return list(paths[:1]) if kin is None else [path for path in paths if _kin(path) == kin]
+
+
+def _kin(path: str) -> tuple[str, str] | None:
+    """What shards of one model have in common; None for a file that is no shard."""
+    match = _SHARD.fullmatch(path)
+    return None if match is None else (match["model"], match["count"].lower())
 
 
 def _dtype(config: Config, elements: t.Mapping[str, int]) -> str | None:

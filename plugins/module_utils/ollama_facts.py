@@ -63,9 +63,9 @@ def config_facts(manifest: OllamaManifest, content: bytes) -> ModelFacts:
     config = config if isinstance(config, dict) else {}
     family = text(config, "model_family") or next(iter(texts(config, "model_families")), None)
     size = _SIZE.match((text(config, "model_type") or "").upper())
-    kind = text(config, "file_type")
+    kind, model_format = text(config, "file_type"), text(config, "model_format")
     return ModelFacts(
-        formats=(str(config["model_format"]),) if text(config, "model_format") else (),
+        formats=(model_format,) if model_format else (),
         architectures=(family,) if family else (),
         model_type=family,
         dtype=kind,

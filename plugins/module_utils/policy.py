@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.bounded_json import load_json
@@ -14,11 +15,26 @@ from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef, s
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
 
 SAFE_WEIGHTS = (".safetensors", ".gguf")
-#: Formats that run code when they are loaded, or that no runtime here reads.
-UNSAFE_WEIGHTS = (
-    ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".msgpack", ".h5", ".hdf5", ".keras", ".npy", ".npz", ".ot", ".onnx",
-)  # fmt: skip
+#: Program files, about which ``check_code`` has the word.
 PYTHON_FILES = (".py", ".pyc", ".pyd", ".so")
+#: What else a repository may bring: no loader takes one of these for weights. Texts, tokenizers, pictures and sounds, sources of programs,
+#: signatures, files of git. A format that is not here may hold a pickle under a name that nobody thought of.
+_HARMLESS = frozenset((
+    *("txt", "md", "markdown", "rst", "json", "jsonl", "json5", "yaml", "yml", "toml", "ini", "cfg", "conf", "csv", "tsv", "xml", "html", "htm"),
+    *("css", "tex", "bib", "cff", "log", "jinja", "jinja2", "j2", "template", "lark", "gbnf", "proto"),
+    *("model", "tiktoken", "spm", "bpe", "vocab", "codes", "merges", "dict", "tokenizer", "wordpiece", "mvn"),
+    *("png", "jpg", "jpeg", "gif", "svg", "webp", "bmp", "ico", "avif", "tif", "tiff", "pdf", "ttf", "otf"),
+    *("wav", "mp3", "flac", "ogg", "opus", "m4a", "mp4", "webm", "mov"),
+    *("ipynb", "sh", "bat", "ps1", "js", "ts", "c", "cc", "cpp", "cu", "cuh", "h", "hpp", "rs", "go"),
+    *("sig", "asc", "md5", "sha256", "sha512"),
+    *("gitattributes", "gitignore", "gitkeep", "gitmodules"),
+))  # fmt: skip
+#: Versions of a tokenizer, as mistral_common looks for them.
+_TOKENIZER = re.compile(r"\.model\.v\d+(?:m\d+)?\Z")
+#: What stands behind the last dot of a name such as 'LICENSE v1.0' is no suffix.
+_NO_SUFFIX = re.compile(r"\d+(?: .*)?\Z")
+#: A name without a suffix is that of a text, such as LICENSE, up to so many bytes.
+_MAX_TEXT = 1024 * 1024
 
 #: A small file that the policy reads is at most this long, in bytes.
 MAX_SMALL_FILE = 64 * 1024 * 1024
@@ -29,10 +45,11 @@ Read = t.Callable[[RemoteFile], bytes]
 def select_files(ref: ModelRef, files: t.Sequence[RemoteFile], include: t.Sequence[str], allow_pickle: bool) -> tuple[RemoteFile, ...]:
     """The files to install. Raises ``pickle_refused``.
 
-    Where safe weights are there too, unsafe ones are left out: no runtime needs them. They come only when ``allow_pickle`` is set
-    and there are no safe ones, or an include pattern names their suffix.
+    Unsafe is what is neither safe weights nor of a format that is known to be harmless. Where safe weights are there too, unsafe files
+    are left out: no runtime needs them. They come only when ``allow_pickle`` is set and there are no safe ones, or an include pattern
+    names their suffix.
     """
-    unsafe = [file for file in files if _has_suffix(file.path, UNSAFE_WEIGHTS)]
+    unsafe = [file for file in files if not _has_suffix(file.path, (*SAFE_WEIGHTS, *PYTHON_FILES)) and not _is_harmless(file)]
     if not unsafe:
         return tuple(files)
     if any(_has_suffix(file.path, SAFE_WEIGHTS) for file in files):
@@ -42,8 +59,8 @@ def select_files(ref: ModelRef, files: t.Sequence[RemoteFile], include: t.Sequen
         raise VenomError(
             "pickle_refused",
             wanted=f"weights of {ref} as safetensors or GGUF",
-            found=f"only formats that may run code when loaded: {_shown(unsafe)}",
-            todo="choose a repository with safetensors, or set allow_pickle if you trust this one",
+            found=f"only formats that may run code when loaded, or that are not known: {_shown(unsafe)}",
+            todo="choose a repository with safetensors, leave these files out with exclude, or set allow_pickle if you trust them",
             model=str(ref),
             files=[file.path for file in unsafe],
         )
@@ -54,8 +71,16 @@ def _has_suffix(path: str, suffixes: tuple[str, ...]) -> bool:
     return path.lower().endswith(suffixes)
 
 
+def _is_harmless(file: RemoteFile) -> bool:
+    name = os.path.basename(file.path).lower()
+    dummy, dot, suffix = name.rpartition(".")
+    if not dot or _NO_SUFFIX.match(suffix):
+        return file.size <= _MAX_TEXT
+    return suffix in _HARMLESS or _TOKENIZER.search(name) is not None
+
+
 def _names_suffix(pattern: str, path: str) -> bool:
-    return fnmatch.fnmatchcase(path, pattern) and pattern.endswith(os.path.splitext(path)[1])
+    return fnmatch.fnmatchcase(path, pattern) and pattern.endswith(os.path.splitext(path)[1] or os.path.basename(path))
 
 
 def _shown(files: t.Sequence[RemoteFile]) -> str:

@@ -13,6 +13,7 @@ import json
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.venom.llm.plugins.module_utils.bounded_json import plain_text
 from ansible_collections.venom.llm.plugins.module_utils.http_probe import Answer, ProbeFailed
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest, change_manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
@@ -103,7 +104,7 @@ def _error_of(answer: Answer) -> str:
         data = json.loads(answer.body.decode("utf-8"))
         error = data.get("error", data)
         text = error.get("message") if isinstance(error, dict) else error
-        return " ".join(str(text).split())[:_MAX_ERROR] if text else answer.text(_MAX_ERROR)
+        return plain_text(" ".join(str(text).split())[:_MAX_ERROR]) if text else answer.text(_MAX_ERROR)
     except (ValueError, AttributeError, RecursionError):
         return answer.text(_MAX_ERROR)
 

@@ -3,22 +3,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where a model keeps its chat template, in the order in which transformers and vLLM look for it.
 
-chat_template.jinja wins over tokenizer_config.json (transformers, tokenization_utils_base.py); then come the files of processors,
-chat_template.json and processor_config.json (processing_utils.py), and the metadata of a GGUF. Where there are several by name,
-``default`` is taken, and ``tool_use`` for requests with tools (``get_chat_template``).
+vLLM 0.32 asks the model's processor first, unless the request has tools (``renderers/hf.py``, ``resolve_chat_template``), then the
+tokenizer. A processor takes processor_config.json, chat_template.json, chat_template.jinja (transformers, processing_utils.py), a
+tokenizer chat_template.jinja, tokenizer_config.json (tokenization_utils_base.py). A model has a processor where it has the
+configuration of one: transformers makes none without. Where there are several templates by name, ``default`` is taken, and
+``tool_use`` for requests with tools (``get_chat_template``).
 """
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 Config = t.Mapping[str, t.Any]
 
 TEMPLATE_FILE = "chat_template.jinja"
 _FOLDER = "additional_chat_templates/"
 _TOKENIZER = "tokenizer_config.json"
-#: Files of JSON that may hold ``chat_template``, the first one first.
-_CONFIGS = (_TOKENIZER, "chat_template.json", "processor_config.json")
+#: Files of JSON in which a processor finds its template, the first one first.
+_OF_PROCESSORS = ("processor_config.json", "chat_template.json")
+#: Files without which there is no processor.
+_PROCESSORS = ("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
 _TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _MAX_TOKEN = 200
 
@@ -39,19 +43,26 @@ def find_template(read_text: t.Callable[[str], str | None], read_config: t.Calla
     ``read_text`` and ``read_config`` give a file of text, or of JSON with an object in it: None and nothing where that cannot be had.
     """
     tokens = special_tokens(read_config(_TOKENIZER), read_config("special_tokens_map.json"))
-    if TEMPLATE_FILE in paths:
-        text = read_text(TEMPLATE_FILE)
-        if text:
-            tool_file = f"{_FOLDER}tool_use.jinja"
-            return ChatTemplate(text, TEMPLATE_FILE, read_text(tool_file) if tool_file in paths else None, tokens)
-    for name in _CONFIGS:
-        named = named_templates(read_config(name).get("chat_template"))
-        if not named:
-            continue
-        text = named.get("default") or (next(iter(named.values())) if len(named) == 1 else None)
-        if text:
-            return ChatTemplate(text, name, named.get("tool_use"), tokens)
-    return None
+    own = _of_file(read_text, paths, tokens) or _of_config(read_config, _TOKENIZER, tokens)
+    found = [template for template in (_of_config(read_config, name, tokens) for name in _OF_PROCESSORS) if template is not None]
+    if not found or (own is not None and not any(name in paths for name in _PROCESSORS)):
+        return own
+    if own is None:
+        return found[0]
+    for_tools = own.tool_text or own.text
+    return replace(found[0], tool_text=for_tools if for_tools != found[0].text else None)
+
+
+def _of_file(read_text: t.Callable[[str], str | None], paths: t.Sequence[str], tokens: t.Mapping[str, str]) -> ChatTemplate | None:
+    text = read_text(TEMPLATE_FILE) if TEMPLATE_FILE in paths else None
+    tool_file = f"{_FOLDER}tool_use.jinja"
+    return ChatTemplate(text, TEMPLATE_FILE, read_text(tool_file) if tool_file in paths else None, tokens) if text else None
+
+
+def _of_config(read_config: t.Callable[[str], Config], name: str, tokens: t.Mapping[str, str]) -> ChatTemplate | None:
+    named = named_templates(read_config(name).get("chat_template"))
+    text = named.get("default") or (next(iter(named.values())) if len(named) == 1 else None)
+    return ChatTemplate(text, name, named.get("tool_use"), tokens) if text else None
 
 
 def named_templates(value: t.Any) -> dict[str, str]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
+from ansible_collections.venom.llm.plugins.module_utils.bounded_json import plain_text
+
 #: The roles that are asked for, in the order in which they are named.
 ROLES = ("system", "user", "assistant", "tool", "developer")
 #: What becomes of a system message: a turn of its own, part of the user's turn, silently left out, or the request is refused.
@@ -44,7 +46,7 @@ class TemplateCapabilities:
             raise ValueError("a verdict has another type")
         if roles is not None and not (isinstance(roles, list) and all(role in ROLES for role in roles)):
             raise ValueError("it has other roles")
-        texts = [text if text is None else str(text)[:_MAX_ERROR] for text in (error, answer.get("warning"))]
+        texts = [text if text is None else plain_text(str(text)[:_MAX_ERROR]) for text in (error, answer.get("warning"))]
         allowed = None if roles is None else tuple(role for role in ROLES if role in roles)
         return cls(allowed_roles=allowed, system_role_error=texts[0], system_handling=handling, warning=texts[1], **flags)
 
@@ -53,13 +55,13 @@ class TemplateCapabilities:
         return replace(self, **changes)
 
     def with_tool_template(self, other: TemplateCapabilities) -> TemplateCapabilities:
-        """This template's verdict, where a server takes another template for requests with tools."""
+        """This template's verdict, where a server takes another template for requests with tools, which alone tells whether it can."""
         if other.supports_tools is None:
             return self
         roles = self.allowed_roles
         if roles is not None and "tool" in (other.allowed_roles or ()):
             roles = tuple(role for role in ROLES if role in roles or role == "tool")
-        return self.replace(supports_tools=self.supports_tools or other.supports_tools, allowed_roles=roles)
+        return self.replace(supports_tools=other.supports_tools, allowed_roles=roles)
 
     def detected(self) -> dict[str, t.Any]:
         """The capabilities of a manifest entry that are known, by name."""

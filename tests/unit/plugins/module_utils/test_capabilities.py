@@ -99,6 +99,15 @@ def test_a_processors_template_counts_where_there_is_no_other(tmp_path: Path) ->
     assert facts.detected["chat_template_file"] == "chat_template.json" and facts.detected["supports_system_role"] is True
 
 
+def test_a_processors_template_counts_for_conversations_and_the_tokenizers_for_tools(tmp_path: Path) -> None:
+    files = {"preprocessor_config.json": {}, "chat_template.json": {"chat_template": CHAT}, "tokenizer_config.json": {"chat_template": NO_SYSTEM}}
+    facts = read_facts(str(tmp_path), write(tmp_path, files))
+    assert facts.detected["chat_template_file"] == "chat_template.json" and facts.detected["supports_system_role"] is True
+    assert facts.detected["supports_tools"] is False
+    files["tokenizer_config.json"] = {"chat_template": WITH_TOOLS}
+    assert read_facts(str(tmp_path), write(tmp_path, files)).detected["supports_tools"] is True
+
+
 def test_without_a_template_nothing_is_said(tmp_path: Path) -> None:
     facts = read_facts(str(tmp_path), write(tmp_path, {"tokenizer_config.json": {"bos_token": "<s>"}}))
     assert facts.detected["has_chat_template"] is False and "supports_system_role" not in facts.detected and facts.warnings == ()

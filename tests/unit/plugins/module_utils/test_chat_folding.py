@@ -44,6 +44,39 @@ def test_a_developer_becomes_the_system_where_there_is_one() -> None:
     assert fold(said, REFUSED) == [{"role": "user", "content": "Instructions: Be brief.\n\nHi."}]
 
 
+def sourced(**known: tuple[t.Any, str | None]) -> dict[str, t.Any]:
+    """A record of the manifest: each capability with value and source."""
+    return {"capabilities": {name: {"value": value, "source": source} for name, (value, source) in known.items()}}
+
+
+@pytest.mark.parametrize("handling", ["rejected", "dropped", "separate"])
+@pytest.mark.parametrize("roles", [["user", "assistant"], ["system", "user", "assistant"]])
+def test_the_operators_word_on_the_system_role_wins(handling: str, roles: list[str]) -> None:
+    seen = {"system_handling": (handling, "detected"), "allowed_roles": (roles, "detected")}
+    assert fold([SYSTEM, USER], sourced(supports_system_role=(True, "declared"), **seen)) == [SYSTEM, USER]
+    assert fold([SYSTEM, USER], sourced(supports_system_role=(False, "declared"), **seen))[0]["role"] == "user"
+    merged = dict(sourced(**seen)["capabilities"], supports_system_role=True)
+    assert fold([SYSTEM, USER], merged) == [SYSTEM, USER], "a plain value is what somebody wrote into a playbook"
+    developer = [{"role": "developer", "content": "Be brief."}, USER]
+    assert fold(developer, sourced(supports_system_role=(True, "declared"), **seen))[0]["role"] == "system"
+
+
+@pytest.mark.parametrize(
+    ("record", "is_kept"),
+    [
+        (sourced(supports_system_role=(False, "detected"), system_handling=("separate", "declared")), True),
+        (sourced(supports_system_role=(False, "detected"), allowed_roles=(["system", "user"], "declared")), True),
+        (sourced(supports_system_role=(True, "probed"), allowed_roles=(["user"], "declared")), False),
+        (sourced(supports_system_role=(True, "probed"), system_handling=("rejected", "detected")), True),
+        (sourced(supports_system_role=(False, "probed"), allowed_roles=(["system", "user"], "detected")), False),
+        (sourced(supports_system_role=(None, None), system_handling=("dropped", "detected")), False),
+        (sourced(supports_system_role=(True, "somebody"), system_handling=("dropped", "detected")), False),
+    ],
+)
+def test_the_better_source_decides(record: dict[str, t.Any], is_kept: bool) -> None:
+    assert (fold([SYSTEM, USER], record) == [SYSTEM, USER]) is is_kept
+
+
 def test_neighbours_become_one_where_roles_take_turns() -> None:
     said = [USER, USER, ANSWER, ANSWER, USER]
     assert [message["content"] for message in fold(said, REFUSED)] == ["Hi.\n\nHi.", "Yes?\n\nYes?", "Hi."]

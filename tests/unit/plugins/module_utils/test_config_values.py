@@ -18,6 +18,11 @@ def test_numbers_and_texts() -> None:
     assert texts(config, "l") == ("x", "y") and texts(config, "f") == ()
 
 
+def test_halves_of_surrogate_pairs_are_replaced() -> None:
+    config = {"a": "x\ud800y", "b": ["\udfff", "\U0001f600"]}
+    assert text(config, "a") == "x\ufffdy" and texts(config, "b") == ("\ufffd", "\U0001f600")
+
+
 def test_the_part_that_writes_text() -> None:
     assert text_part({"a": 1, "text_config": {"b": 2}}) == {"a": 1, "b": 2}
     assert text_part({"thinker_config": {"text_config": {"b": 2}}})["b"] == 2

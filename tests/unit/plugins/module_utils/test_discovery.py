@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import typing as t
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils import discovery
 from ansible_collections.venom.llm.plugins.module_utils.discovery import Hashes, describe, discover, name_of_folder, vouch
+from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_facts import with_facts
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.discovery_samples import CONFIG, ONE, TWO, damage, publish
 
@@ -51,6 +54,41 @@ def test_a_damaged_file_is_not_recorded(tmp_path: Path) -> None:
     entries, warnings = discover(str(tmp_path), (), Hashes())
     assert [entry.local_path for entry in entries] == [str(good)]
     assert len(warnings) == 1 and "damaged" in warnings[0] and "a--b" in warnings[0]
+
+
+REFUSES = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('No \ud800') }}{% endif %}{{ m.role }}{{ m.content }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("files", "detected"),
+    [
+        ({"config": {"model_type": "\ud800", "architectures": ["A\udfff"]}}, {"architectures": ["A\ufffd"]}),
+        ({"config": {"architectures": [float("nan"), ["deep"], {"a": 1}, "X"]}}, {"architectures": ["X"]}),
+        ({"config": {"architectures": [float("inf")], "torch_dtype": "\ud800"}}, {"architectures": None}),
+        ({"config": {"quantization_config": {"quant_method": "\ud800", "bits": 10**399}}}, {"quantization": "\ufffd"}),
+        ({"config": {"max_position_embeddings": 10**399}}, {"max_context_length": None}),
+        ({"config": {"text_config": {"max_position_embeddings": 10**399}}}, {"max_context_length": None}),
+        ({"tokenizer_config": {"chat_template": REFUSES}}, {"system_handling": "rejected", "system_role_error": "No \ufffd"}),
+        ({"tokenizer_config": {"chat_template": "{{ raise_exception('\ud800') }}"}}, {"has_chat_template": True}),
+        *[
+            ({"generation_config": {name: value}}, {})
+            for name in ("max_new_tokens", "temperature", "top_k")
+            for value in (10**399, "\ud800", float("nan"))
+        ],
+    ],
+)
+def test_what_no_json_can_hold_breaks_no_manifest(files: dict[str, t.Any], detected: dict[str, t.Any], tmp_path: Path) -> None:
+    publish(tmp_path)
+    publish(tmp_path, TWO, "c--d", **{name: json.dumps(value).encode() for name, value in files.items()})
+    entries, warnings = discover(str(tmp_path), (), Hashes())
+    assert ([entry.name for entry in entries], warnings) == (["a/b", "c/d"], [])
+    assert {name: entries[1].capabilities[name]["value"] for name in detected} == detected
+    heard: list[str] = []
+    described = [describe(entry, {}, heard.append) for entry in entries]
+    Manifest(str(tmp_path), described).save()
+    stored = Manifest.load(str(tmp_path))
+    assert [entry.name for entry in stored.models] == ["a/b", "c/d"] and not stored.is_damaged
+    json.dumps([[entry.to_dict() for entry in stored.models], heard], allow_nan=False, ensure_ascii=False).encode("utf-8")
 
 
 def test_without_hashing_a_link_is_known_by_its_blob_and_not_vouched_for(tmp_path: Path, counted: list[str]) -> None:

@@ -156,6 +156,20 @@ def test_what_a_server_does_not_say_is_not_known(shown: dict[str, t.Any]) -> Non
     assert set(facts.detected.values()) == {None}
 
 
+def test_what_no_json_can_hold_is_replaced_or_left_out(tmp_path: Path) -> None:
+    half = "\ud800"
+    facts = facts_of_show({
+        "template": f"{half}{{{{ .Prompt }}}}", "details": {"format": half, "quantization_level": half},
+        "model_info": {"general.architecture": half, "general.parameter_count": 10**399, f"{half}.context_length": 10**399},
+    })  # fmt: skip
+    assert (facts.formats, facts.parameters, facts.quantization) == (("\ufffd",), None, "\ufffd")
+    assert facts.detected["prompt_template"] == "\ufffd{{ .Prompt }}" and facts.detected["max_context_length"] is None
+    model(tmp_path, weights=b"no GGUF", config={"model_format": half, "model_family": half, "file_type": half})
+    stored = describe(discover_store(str(tmp_path), ())[0][0], {})
+    for value in (facts.detected, stored.to_dict()):
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+
+
 def test_models_that_a_server_lists() -> None:
     server = Server({"phi3:mini": "sha256:" + "a" * 64, "known": "sha256:" + "b" * 64, "127.0.0.1:5000/x/y:z": "sha256:" + "c" * 64}, shown=SHOWN)
     ((entry,), warnings) = discover_served(server, {"ollama:known:latest"})

@@ -55,7 +55,8 @@ def test_openai() -> None:
     "wanted",
     [
         {"temperature": 2.5}, {"temperature": "hot"}, {"max_tokens": 0}, {"top_p": 0}, {"top_k": -1}, {"min_p": 1.5}, {"repeat_penalty": 0},
-        {"seed": 2**70}, {"stop": ""}, {"stop": [""]}, {"stop": 5}, {"format": "yaml"}, {"format": "json", "response_format": {"type": "text"}},
+        {"seed": 2**70}, {"max_tokens": 2**70}, {"stop": ""}, {"stop": [""]}, {"stop": 5}, {"format": "yaml"},
+        {"format": "json", "response_format": {"type": "text"}},
         {"response_format": {"type": "xml"}}, {"response_format": {"type": "json_schema"}}, {"tools": [{}]}, {"tools": "add"},
         {"tools": [TOOL], "tool_choice": "add"}, {"tool_choice": "required"}, {"think": "hard"}, {"temprature": 1}, {"num_ctx": 4096},
     ],

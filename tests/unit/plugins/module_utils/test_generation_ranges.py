@@ -14,12 +14,12 @@ from ansible_collections.venom.llm.plugins.module_utils.generation_ranges import
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
-        ("temperature", [0, 0.0, 2], [-0.1, 2.1, float("nan"), float("inf"), "1", True, None]),
-        ("max_tokens", [1, 10**9], [0, -1, 1.5]),
+        ("temperature", [0, 0.0, 2], [-0.1, 2.1, float("nan"), float("inf"), "1", True, None, 10**400]),
+        ("max_tokens", [1, 10**9], [0, -1, 1.5, 10**400, 10**5000, -(10**5000)]),
         ("top_p", [0.001, 1], [0, 0.0, 1.1]),
-        ("top_k", [0, 100], [-1, 1.0]),
+        ("top_k", [0, 100, 2**63], [-1, 1.0, 2**64]),
         ("min_p", [0, 1.0], [-1, 2]),
-        ("repeat_penalty", [0.1, 5], [0, -1]),
+        ("repeat_penalty", [0.1, 5], [0, -1, 10**400, float("inf")]),
         ("seed", [0, -(2**63), 2**63 - 1], [2**63, 1.0]),
     ],
 )
@@ -27,6 +27,12 @@ def test_what_a_value_may_be(name: str, good: list[t.Any], bad: list[t.Any]) -> 
     parameter = PARAMETERS[name]
     assert [parameter.problem(value) for value in good] == [None] * len(good)
     assert all(parameter.problem(value) for value in bad)
+
+
+@pytest.mark.parametrize("number", [10**400, 10**5000], ids=["400 digits", "5000 digits"])
+def test_a_number_of_many_digits_is_said_in_few_words(number: int) -> None:
+    for name in PARAMETERS:
+        assert len(PARAMETERS[name].problem(number) or "") in range(1, 100)
 
 
 def test_defaults_come_from_the_files_under_our_names() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.venom.llm.plugins.module_utils.gguf_header import check_gguf
+from ansible_collections.venom.llm.plugins.module_utils.gguf_header import GgufFacts, check_gguf
 from ansible_collections.venom.llm.plugins.module_utils.model_facts import ModelFacts, gguf_facts, read_model_facts
 from ansible_collections.venom.llm.plugins.module_utils.model_files import ModelFiles, local_files, sizes_in
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils import model_samples as samples
@@ -46,6 +46,20 @@ def test_a_gguf_file(tmp_path: Path) -> None:
     assert ollama.generation["temperature"]["default"] == 0.5 and ollama.generation["max_tokens"]["default"] == 9
 
 
+def shard(parameters: int) -> GgufFacts:
+    """The header of one of several files."""
+    return GgufFacts(3, 10, parameters, "llama", "x", 8192, "Q4_K_M", False, {"general.architecture": "llama"})
+
+
+@pytest.mark.parametrize("second", [None, shard(7)])
+def test_the_shards_of_a_gguf_model_are_one_model(second: GgufFacts | None) -> None:
+    names = [f"big-Q4_K_M-0000{number}-of-00002.gguf" for number in (1, 2)]
+    headers = {names[0]: shard(5), names[1]: second}
+    facts = read_model_facts(ModelFiles(dict.fromkeys(names, 20 * 10**9), lambda dummy: None, gguf=headers.get))
+    assert facts.weight_bytes == 40 * 10**9 and facts.architectures == ("llama",)
+    assert facts.parameters == (12 if second else None), "what cannot be read is not counted as nothing"
+
+
 @pytest.mark.parametrize("kind", ["no_config", "broken_config", "short_header", "long_header"])
 def test_damaged_folders_tell_less_and_break_nothing(kind: str, tmp_path: Path) -> None:
     facts = read(models.hostile(tmp_path, kind))
@@ -66,6 +80,21 @@ def test_damaged_folders_tell_less_and_break_nothing(kind: str, tmp_path: Path) 
         ({"architectures": ["Qwen3ForCausalLM"]}, ["1_Pooling/config.json"], "embedding"),
         ({"architectures": ["GPT2LMHeadModel"]}, [], "text"),
         ({"architectures": ["UltravoxForConditionalGeneration"], "audio_config": {"a": 1}}, [], "audio"),
+        *[
+            ({"architectures": [name], "vision_config": {"a": 1}, "llm_config": {"b": 2}}, [], "vision")
+            for name in ("InternVLChatModel", "H2OVLChatModel", "SkyworkR1VChatModel", "MiniCPMV", "ChatGLMModel")
+        ],
+        *[({"architectures": [name], "vision_config": {"a": 1}}, [], "embedding") for name in ("CLIPModel", "SiglipModel", "ColPaliForRetrieval")],
+        ({"architectures": ["UltravoxModel"], "audio_config": {"a": 1}, "text_config": {"b": 2}}, [], "audio"),
+        ({"architectures": ["UltravoxModel"], "audio_model_id": "a/b", "text_model_id": "c/d"}, [], "audio"),
+        ({"architectures": ["WhisperForConditionalGeneration"], "num_mel_bins": 128}, [], "audio"),
+        ({"architectures": ["MiniCPMV"], "vision_encoder": "vit_so400m_patch14_siglip_384.webli"}, [], "vision"),
+        ({"architectures": ["LlavaLlamaForCausalLM"], "mm_vision_tower": "openai/clip-vit-large-patch14-336"}, [], "vision"),
+        ({"architectures": ["LlavaLlamaForCausalLM"], "mm_vision_tower": ""}, [], "text"),
+        ({"architectures": ["Qwen2_5OmniModel"], "thinker_config": {"audio_config": {"a": 1}, "vision_config": {"a": 1}}}, [], "vision"),
+        ({"architectures": ["Qwen3ASRForConditionalGeneration"], "thinker_config": {"audio_config": {"a": 1}}}, [], "audio"),
+        ({"architectures": ["ChatGLMModel"]}, [], "text"),
+        ({"architectures": ["AquilaModel"]}, [], "text"),
         ({"a": 1}, [], None),
         ({}, [], None),
     ],

@@ -33,6 +33,10 @@ def files(sizes: dict[str, int], index: t.Any = None, tensors: dict[str, t.Any] 
         ({"model.safetensors": 5, "original/model.safetensors": 5, "x.gguf": 9}, None, 5),
         ({"sub/model.safetensors": 5}, None, 5),
         ({"b-Q8.gguf": 8, "a-Q4.gguf": 4}, None, 4),
+        ({"m-00001-of-00003.gguf": 20, "m-00002-of-00003.gguf": 21, "m-00003-of-00003.gguf": 22}, None, 63),
+        ({"Q4/m-00001-of-00002.GGUF": 20, "Q4/m-00002-of-00002.gguf": 21, "Q8/m-00001-of-00002.gguf": 50}, None, 41),
+        ({"m-00001-of-00002.gguf": 20, "m-00001-of-00003.gguf": 7, "m-00002-of-00002.gguf": 21, "n-00002-of-00002.gguf": 9}, None, 41),
+        ({"m.a-00001-of-00002.gguf": 20, "m_a-00002-of-00002.gguf": 21}, None, 20),
         ({"pytorch_model.bin": 3}, None, 3),
     ],
 )

@@ -76,3 +76,10 @@ def test_before_it_is_there(tmp_path: Path, gguf: bytes) -> None:
     for content in (b"", b"{", b"[]", b'{"model_type": 5, "file_type": []}', b'{"model_type": "very large"}'):
         poor = config_facts(manifest, content)
         assert poor.weight_bytes == len(gguf) and poor.parameters is None and poor.quantization is None
+
+
+def test_half_a_surrogate_pair_from_a_registry_is_replaced(tmp_path: Path, gguf: bytes) -> None:
+    manifest = store(tmp_path / "store", {"model": gguf})
+    facts = config_facts(manifest, json.dumps(dict.fromkeys(CONFIG, "\ud800")).encode())
+    assert facts.formats == ("\ufffd",)
+    json.dumps(facts.to_dict(), ensure_ascii=False).encode("utf-8")

@@ -45,7 +45,50 @@ def test_unsafe_weights_come_where_they_are_asked_for_by_name() -> None:
     assert [file.path for file in select_files(REF, files, ("*",), True)] == ["model.safetensors"]
 
 
-@pytest.mark.parametrize("path", ["pytorch_model.bin", "x.pt", "x.ckpt", "x.pkl", "m.onnx", "tf_model.h5"])
+#: Weights in formats that run code when they are loaded, or that nobody here knows; among them names that hide a format.
+UNSAFE = [
+    *("pytorch_model.bin", "x.pt", "x.ckpt", "x.pkl", "m.onnx", "tf_model.h5", "model.nemo", "pytorch_model.pt2", "weights.pdparams"),
+    *("model.th", "model.dill", "model.tar.gz", "saved_model.pb", "data.pkl.gz", "model.mar", "checkpoint.tar", "x.llamafile", "X.PKL.XZ"),
+    *("model.onnx_data", "variables.data-00000-of-00001", "model.zip", "model.7z", "LICENSE.pkl"),
+    *("config.json.dill", ".pkl", "weights.pt 2", "m.safetensors.bak"),
+]
+
+#: Names of files that real repositories have beside their weights, and that a model or its reader would miss.
+HARMLESS = [
+    *("config.json", "generation_config.json", "model.safetensors.index.json", "added_tokens.json", "tekken.json", "tokenizer.json", "results.jsonl"),
+    *("tokenizer.model", "tokenizer.model.v3", "tokenizer.model.v7m1", "mistral_instruct_tokenizer_240323.model.v3", "sentencepiece.bpe.model"),
+    *("spiece.model", "source.spm", "qwen.tiktoken", "tiktoken.model", "vocab.txt", "vocab.bpe", "bpe.codes", "merges.txt", "dict.txt", "sp.vocab"),
+    *("prophetnet.tokenizer", "chat_template.jinja", "chat_template.json", "additional_chat_templates/tool_use.jinja", "am.mvn"),
+    *("README.md", "README_zh.md", "LICENSE", "LICENSE.txt", "NOTICE", "USE_POLICY.md", "Llama-3.1-LICENSE-v1.0"),
+    *("Gemma Terms of Use", ".gitattributes", "Terms v1.0 of use"),
+    *("paper.pdf", "figures/bench.PNG", "assets/a.jpeg", "a.svg", "a.webp", "sample.wav", "video.mp4", "recipe.yaml", "a.yml"),
+    *("modeling_x.py", "kernel.cu", "cpp_kernels.cpp", "demo.ipynb", "params", "template", "SimSun.ttf", "model.sig", "special_tokens_map.json"),
+]
+
+
+@pytest.mark.parametrize("path", HARMLESS)
+def test_what_real_repositories_have_comes_with_the_weights(path: str) -> None:
+    for weights in ("model.safetensors", "model.gguf"):
+        files = listing(weights, path)
+        assert list(select_files(REF, files, (), False)) == files
+    assert list(select_files(REF, listing(path), (), False)) == listing(path)
+
+
+@pytest.mark.parametrize("path", UNSAFE)
+def test_what_is_not_known_is_left_out_beside_safe_weights(path: str) -> None:
+    assert [file.path for file in select_files(REF, listing("model.safetensors", path), (), False)] == ["model.safetensors"]
+
+
+def test_a_name_without_a_suffix_is_a_text_only_while_it_is_small() -> None:
+    for name in ("weights", "consolidated.00"):
+        large = [RemoteFile(name, 2**20 + 1, "a" * 64, None, "")]
+        with pytest.raises(VenomError, match=name):
+            select_files(REF, large, (), False)
+        assert select_files(REF, [*large, *listing("m.gguf")], ("*",), True) == tuple(listing("m.gguf"))
+        assert len(select_files(REF, [*large, *listing("m.gguf")], ("m.gguf", name), True)) == 2
+
+
+@pytest.mark.parametrize("path", UNSAFE)
 def test_only_unsafe_weights_are_refused(path: str) -> None:
     with pytest.raises(VenomError) as caught:
         select_files(REF, listing("config.json", path), (), False)

@@ -82,7 +82,14 @@ def test_a_server_that_gives_no_answer_is_no_verdict(answer: Speaker) -> None:
 
 @pytest.mark.parametrize(
     ("body", "error"),
-    [(REFUSAL, "System role not supported"), ({"message": "no"}, "no"), ("plain words", "plain words"), ({"error": "x"}, "x"), ([1], "[1]")],
+    [
+        (REFUSAL, "System role not supported"),
+        ({"message": "no"}, "no"),
+        ("plain words", "plain words"),
+        ({"error": "x"}, "x"),
+        ({"error": "a\ud800"}, "a\ufffd"),
+        ([1], "[1]"),
+    ],
 )
 def test_the_servers_words(body: t.Any, error: str) -> None:
     assert ask([reply(400, body), tokens(1)])[0].error == error

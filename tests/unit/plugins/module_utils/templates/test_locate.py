@@ -21,6 +21,8 @@ def find(files: t.Mapping[str, t.Any]) -> ChatTemplate | None:
     return find_template(lambda name: t.cast("str | None", files.get(name)), read_config, sorted(files))
 
 
+PICTURES: dict[str, t.Any] = {"preprocessor_config.json": {}}
+OF_A_PROCESSOR, OF_A_TOKENIZER = {"chat_template.json": {"chat_template": "C"}}, {"tokenizer_config.json": {"chat_template": "B"}}
 NAMED = [{"name": "default", "template": "D"}, {"name": "tool_use", "template": "T"}, {"name": "rag", "template": "R"}]
 
 
@@ -35,6 +37,23 @@ NAMED = [{"name": "default", "template": "D"}, {"name": "tool_use", "template": 
         ({"tokenizer_config.json": {"chat_template": [{"name": "chat", "template": "X"}]}}, "X", "tokenizer_config.json", None),
         ({"tokenizer_config.json": {}, "chat_template.json": {"chat_template": "C"}}, "C", "chat_template.json", None),
         ({"processor_config.json": {"chat_template": "P"}}, "P", "processor_config.json", None),
+        # With a processor the server asks it first, and the tokenizer for requests with tools.
+        ({**PICTURES, **OF_A_TOKENIZER, **OF_A_PROCESSOR}, "C", "chat_template.json", "B"),
+        ({**PICTURES, "tokenizer_config.json": {"chat_template": NAMED}, **OF_A_PROCESSOR}, "C", "chat_template.json", "T"),
+        ({**PICTURES, "chat_template.jinja": "A", **OF_A_PROCESSOR}, "C", "chat_template.json", "A"),
+        ({**PICTURES, "chat_template.jinja": "A", **OF_A_TOKENIZER}, "A", "chat_template.jinja", None),
+        ({**PICTURES, "tokenizer_config.json": {"chat_template": NAMED}}, "D", "tokenizer_config.json", "T"),
+        ({**PICTURES, "tokenizer_config.json": {"chat_template": "C"}, **OF_A_PROCESSOR}, "C", "chat_template.json", None),
+        ({**PICTURES, **OF_A_TOKENIZER, "chat_template.json": {}}, "B", "tokenizer_config.json", None),
+        ({**PICTURES, **OF_A_PROCESSOR}, "C", "chat_template.json", None),
+        (
+            {"processor_config.json": {"chat_template": "P"}, **OF_A_PROCESSOR, "chat_template.jinja": "A"},
+            "P",
+            "processor_config.json",
+            "A",
+        ),
+        ({"processor_config.json": {}, **OF_A_PROCESSOR, "chat_template.jinja": "A"}, "C", "chat_template.json", "A"),
+        ({"video_preprocessor_config.json": {}, **OF_A_PROCESSOR, "chat_template.jinja": "A"}, "C", "chat_template.json", "A"),
         ({"tokenizer_config.json": {"chat_template": [{"name": "a", "template": "X"}, {"name": "b", "template": "Y"}]}}, None, None, None),
         ({"tokenizer_config.json": {"chat_template": None}}, None, None, None),
         ({"additional_chat_templates/tool_use.jinja": "T"}, None, None, None),

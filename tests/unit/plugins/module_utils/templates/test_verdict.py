@@ -55,6 +55,7 @@ def test_no_mapping_is_no_answer_and_texts_are_cut() -> None:
     with pytest.raises(ValueError, match="no mapping"):
         TemplateCapabilities.from_answer([])
     assert len(TemplateCapabilities.from_answer({"warning": "x" * 9999}).warning or "") == 300
+    assert TemplateCapabilities.from_answer({"warning": "\ud800", "system_role_error": "a\udc00"}).system_role_error == "a\ufffd"
 
 
 def test_a_template_for_tools_adds_tools_and_their_results() -> None:
@@ -63,3 +64,6 @@ def test_a_template_for_tools_adds_tools_and_their_results() -> None:
     assert own.with_tool_template(other) == TemplateCapabilities(True, ("system", "user", "tool"), False, True, False)
     assert own.with_tool_template(TemplateCapabilities(warning="broken")) == own
     assert own.with_tool_template(TemplateCapabilities(supports_tools=False, allowed_roles=("user",))) == own
+    # A request with tools never gets to the first template.
+    able = own.replace(supports_tools=True)
+    assert able.with_tool_template(TemplateCapabilities(supports_tools=False, allowed_roles=("user",))) == own
