@@ -108,7 +108,8 @@ def read_model_facts(files: ModelFiles) -> ModelFacts:
         facts = gguf_facts(header, weights.size, weights.paths[0])
         return ModelFacts(**{**facts.__dict__, "formats": formats, "license": _license(files), "sources": {**facts.sources, "license": "README.md"}})
     tokenizer = files.json("tokenizer_config.json")
-    context = model_context.context_of_config(config, tokenizer)
+    modality = _modality(config, files)
+    context = model_context.context_of_config(config, tokenizer, modality in ("embedding", "reranker"))
     recommended = files.json("generation_config.json")
     modelopt = files.json("hf_quant_config.json")
     elements = weights.elements if weights else {}
@@ -121,7 +122,7 @@ def read_model_facts(files: ModelFiles) -> ModelFacts:
         formats=formats,
         architectures=texts(config, "architectures"),
         model_type=text(config, "model_type"),
-        modality=_modality(config, files),
+        modality=modality,
         dtype=weights.dtype if weights else None,
         parameters=weights.parameters if weights else None,
         weight_bytes=weights.size if weights else None,
