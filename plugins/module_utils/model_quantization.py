@@ -82,8 +82,10 @@ def _compressed(found: Config) -> Quantization:
         bits, kind = number(weights, "num_bits"), text(weights, "type") or "int"
         if bits is None:
             continue
-        activation = number(inputs, "num_bits") or 16
-        scheme = f"w{bits}a{activation}" + (f"-{kind}" if activation < 16 or kind == "float" else "")
+        activation, output = number(inputs, "num_bits") or 16, number(mapping(group, "output_activations"), "num_bits")
+        # vLLM has kernels of their own for numbers that become floats on the way in, and for those that are rounded on the way out too.
+        ending = f"fp{activation}" if kind == "int" and text(inputs, "type") == "float" else kind
+        scheme = f"w{bits}a{activation}" + (f"o{output}" if output else "") + (f"-{ending}" if activation < 16 or kind == "float" else "")
         if best is None or bits < (best.bits or 99):
             best = Quantization("compressed-tensors", bits, scheme)
     return best or Quantization("compressed-tensors", None, text(found, "format"))

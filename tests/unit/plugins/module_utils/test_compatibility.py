@@ -15,6 +15,7 @@ from ansible_collections.venom.llm.plugins.module_utils.serve_settings import Se
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils import model_samples as samples
 
 T4, L4, H100 = Device("T4", 15 * GIB, 75), Device("L4", 22 * GIB, 89), Device("H100", 80 * GIB, 90)
+V100, A100 = Device("V100", 32 * GIB, 70), Device("A100", 80 * GIB, 80)
 LLAMA = samples.facts_of(samples.LLAMA_31_8B, 16_060_522_496)
 SMALL = samples.facts_of(samples.LLAMA_2_7B, 10**6)
 
@@ -33,6 +34,12 @@ def codes(verdict: Verdict) -> list[str]:
 
 def gpus(*devices: Device) -> Host:
     return Host(devices=devices, memory=64 * GIB, version="0.32.0", cpu=False)
+
+
+def grouped(weights: str, inputs: str | None, bits: int = 8, **others: t.Any) -> ModelFacts:
+    """Weights as compressed-tensors stores them, with the types of weights and activations."""
+    group = {"weights": {"num_bits": bits, "type": weights}, "input_activations": inputs and {"num_bits": 8, "type": inputs}, **others}
+    return quantized(quant_method="compressed-tensors", config_groups={"group_0": group})
 
 
 CPU = Host(memory=64 * GIB, available=60 * GIB, version="0.32.0", cpu=True)
@@ -74,18 +81,19 @@ def test_nothing_that_would_fit_is_said_too() -> None:
         (quantized(quant_method="awq"), T4, False),
         (quantized(quant_method="mxfp4"), T4, True),
         (quantized(quant_method="mxfp4"), H100, False),
-        (quantized(quant_method="fp8"), Device("V100", 32 * GIB, 70), True),
+        (quantized(quant_method="fp8"), V100, True),
         (quantized(quant_method="fp8"), Device("unknown", 32 * GIB, None), False),
         (quantized(quant_method="bitsandbytes", load_in_4bit=True), H100, True),
         (quantized(quant_method="brand_new"), H100, False),
-        (
-            quantized(
-                quant_method="compressed-tensors",
-                config_groups={"a": {"weights": {"num_bits": 8, "type": "float"}, "input_activations": {"num_bits": 8}}},
-            ),
-            T4,
-            True,
-        ),
+        (quantized(quant_method="gptq_marlin"), V100, False),
+        (quantized(quant_method="modelopt", quant_algo="MIXED_PRECISION"), T4, False),
+        (grouped("float", "float"), A100, False),
+        (grouped("float", "float"), T4, False),
+        (grouped("float", "float"), V100, True),
+        (grouped("float", "float", 4), A100, False),
+        (grouped("int", "float", 4), T4, False),
+        (grouped("int", "int"), V100, True),
+        (grouped("int", "int", output_activations={"num_bits": 8, "type": "int"}), V100, False),
     ],
 )  # fmt: skip
 def test_quantisation_against_the_gpu(facts: ModelFacts, device: Device, refused: bool) -> None:
@@ -98,7 +106,8 @@ def test_what_needs_a_gpu_is_refused_on_a_processor_and_tagged() -> None:
     assert (gpu_tag(nvfp4, "vllm"), gpu_tag(SMALL, "vllm"), gpu_tag(ModelFacts(), "vllm")) == ("gpu_required", "cpu_ok", None)
     assert requires_gpu(nvfp4, "ollama") is False
     assert requires_gpu(quantized(quant_method="brand_new"), "vllm") is None
-    assert codes(decide(quantized(quant_method="awq"), CPU)) == []
+    for facts in (quantized(quant_method="awq"), quantized(quant_method="modelopt", quant_algo="FP8"), quantized(quant_method="quark")):
+        assert codes(decide(facts, CPU)) == []
 
 
 def test_gpus_that_are_not_there() -> None:

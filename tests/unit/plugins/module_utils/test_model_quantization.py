@@ -11,6 +11,8 @@ import pytest
 from ansible_collections.venom.llm.plugins.module_utils.model_quantization import quantization_of_config, quantization_of_gguf
 
 W4A16 = {"group_0": {"weights": {"num_bits": 4, "type": "int"}, "input_activations": None}}
+W4A8 = {"group_0": {"weights": {"num_bits": 4, "type": "int"}, "input_activations": {"num_bits": 8, "type": "float"}}}
+W8A8O8 = {"group_0": {part: {"num_bits": 8, "type": "int"} for part in ("weights", "input_activations", "output_activations")}}
 W8A8 = {"group_0": {"weights": {"num_bits": 8, "type": "float"}, "input_activations": {"num_bits": 8, "type": "float"}}}
 
 
@@ -25,6 +27,8 @@ W8A8 = {"group_0": {"weights": {"num_bits": 8, "type": "float"}, "input_activati
         ({"load_in_8bit": True}, "bitsandbytes", 8, None),
         ({"quant_method": "compressed-tensors", "config_groups": W4A16}, "compressed-tensors", 4, "w4a16"),
         ({"quant_method": "compressed_tensors", "config_groups": W8A8}, "compressed-tensors", 8, "w8a8-float"),
+        ({"quant_method": "compressed-tensors", "config_groups": W4A8}, "compressed-tensors", 4, "w4a8-fp8"),
+        ({"quant_method": "compressed-tensors", "config_groups": W8A8O8}, "compressed-tensors", 8, "w8a8o8-int"),
         ({"quant_method": "compressed-tensors", "config_groups": {"a": 1, **W8A8, "b": W4A16["group_0"]}}, "compressed-tensors", 4, "w4a16"),
         ({"quant_method": "compressed-tensors", "format": "pack-quantized"}, "compressed-tensors", None, "pack-quantized"),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "modelopt_fp4", 4, "NVFP4"),
