@@ -97,10 +97,8 @@ def weight_bytes(facts: ModelFacts, dtype: str = "auto") -> int | None:
     if facts.quantization is not None or stored is None or facts.formats == ("gguf",):
         return facts.weight_bytes
     wanted = DTYPE_BYTES.get(dtype, 2 if stored >= 4 else stored)
-    if wanted == stored and not facts.float32_elements:
-        return facts.weight_bytes
-    if facts.float32_elements and facts.parameters:
-        # The types that the files really have, whatever the configuration says of them.
+    if facts.parameters:
+        # The headers were read: the types that the files really have, whatever the configuration says of them.
         return facts.weight_bytes - facts.float32_elements * (4 - wanted) if wanted < 4 else facts.parameters * wanted
     return facts.weight_bytes * wanted // stored
 

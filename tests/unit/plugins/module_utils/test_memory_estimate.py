@@ -55,6 +55,9 @@ def test_weights_are_brought_to_the_type_that_serves() -> None:
     assert weight_bytes(packed, "float32") == 500
     # The files are 32 bits, whatever the configuration says of them.
     assert weight_bytes(replace(half, weight_bytes=4000, parameters=1000, float32_elements=1000)) == 2000
+    # And the reverse: a configuration that says 32 bits of files that have 16.
+    told = replace(plain, weight_bytes=2000, parameters=1000, float32_elements=0)
+    assert (weight_bytes(told), weight_bytes(told, "bfloat16"), weight_bytes(told, "float32")) == (2000, 2000, 4000)
     assert weight_bytes(ModelFacts()) is None
 
 
