@@ -78,7 +78,9 @@ class ModelFacts:
             parameters=number(known, "parameters"),
             weight_bytes=number(known, "weight_bytes"),
             float32_elements=number(known, "float32_elements") or 0,
-            quantization=Quantization(str(quantization["method"]), number(quantization, "bits"), text(quantization, "scheme"))
+            quantization=Quantization(
+                str(quantization["method"]), number(quantization, "bits"), text(quantization, "scheme"), text(quantization, "kv_cache")
+            )
             if text(quantization, "method")
             else None,
             context=None if maximum is None else Context(maximum, number(context, "default") or maximum, text(context, "scaling")),

@@ -18,6 +18,8 @@ MAX_LAYERS = 10_000
 _PATTERNS = {
     "gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4, "gpt_oss": 2, "gptoss": 2, "gpt-oss": 2, "llama4": 4, "llama4_text": 4,
 }  # fmt: skip
+#: What a shape may leave out.
+_UNTOLD = ("window", "latent")
 _FULL = ("full_attention", "attention", "global", "*", "hybrid")
 _WINDOWED = ("sliding_attention", "chunked_attention", "local", "sliding_window_attention")
 
@@ -27,7 +29,8 @@ class ModelShape:
     """Widths in elements. ``full_layers`` keep every token, ``windowed_layers`` the last ``window``, ``other_layers`` a state of fixed size.
 
     ``latent`` is what a layer with multi-head latent attention keeps of a token, in place of keys and values. ``encoder`` models
-    keep nothing.
+    keep nothing. ``experts`` are those that a token is routed to some of, ``embeddings`` tables of words: two where those of the input and
+    of the output are told to be apart.
     """
 
     full_layers: int
@@ -43,6 +46,8 @@ class ModelShape:
     intermediate: int
     vocabulary: int
     encoder: bool = False
+    experts: int = 0
+    embeddings: int = 1
 
     @property
     def layers(self) -> int:
@@ -56,13 +61,12 @@ class ModelShape:
     @classmethod
     def from_dict(cls, data: Config) -> ModelShape | None:
         """From JSON, None for anything else than what ``to_dict`` gives."""
-        wanted = {"window", "latent", "encoder"}
-        counts = [data.get(name) for name in cls.__dataclass_fields__ if name not in wanted]
-        numbers = [*counts, *(data.get(name) for name in ("window", "latent") if data.get(name) is not None)]
-        if not all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER for value in numbers):
+        fields = {name: None if name in _UNTOLD else field.default for name, field in cls.__dataclass_fields__.items() if name != "encoder"}
+        numbers: t.Any = {name: data.get(name, default) for name, default in fields.items()}
+        told = [value for name, value in numbers.items() if value is not None or name not in _UNTOLD]
+        if not all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER for value in told):
             return None
-        numbered: t.Any = {name: data.get(name) for name in cls.__dataclass_fields__ if name != "encoder"}
-        return cls(**numbered, encoder=data.get("encoder") is True)
+        return cls(**numbers, encoder=data.get("encoder") is True)
 
 
 def shape_of_config(config: Config) -> ModelShape | None:
@@ -92,9 +96,9 @@ def shape_of_config(config: Config) -> ModelShape | None:
     head = number(config, "head_dim", "kv_channels", "attention_head_dim", "d_head") or max(1, hidden // heads)
     latent = number(config, "kv_lora_rank")
     intermediate = number(config, "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "d_ff") or 4 * hidden
+    experts = number(config, "num_local_experts", "num_experts", "n_routed_experts")
     active = number(config, "num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts")
-    expert = number(config, "moe_intermediate_size", "expert_ffn_hidden_size") or (
-        intermediate if number(config, "num_local_experts", "num_experts", "n_routed_experts") else None)
+    expert = number(config, "moe_intermediate_size", "expert_ffn_hidden_size") or (intermediate if experts else None)
     if active and expert:
         shared = number(config, "shared_expert_intermediate_size") or expert * (number(config, "n_shared_experts") or 0)
         intermediate = active * expert + shared
@@ -112,6 +116,8 @@ def shape_of_config(config: Config) -> ModelShape | None:
         intermediate=intermediate,
         vocabulary=number(config, "vocab_size", "padded_vocab_size") or 0,
         encoder=_is_encoder(outer),
+        experts=experts or 0,
+        embeddings=2 if config.get("tie_word_embeddings") is False else 1,
     )
 
 

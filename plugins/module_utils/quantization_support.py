@@ -27,6 +27,26 @@ class Support:
     cpu: bool
 
 
+@dataclass(frozen=True)
+class Online:
+    """``bits`` that are left of an element with its scales, of ``experts`` only or of all layers."""
+
+    bits: float
+    experts: bool = False
+
+
+#: What ``--quantization`` does to weights that are plain, while it loads them (``config/quantization.py``, ``layers/quantization/online``).
+ONLINE = {
+    "fp8": Online(8),
+    "fp8_per_tensor": Online(8),
+    "fp8_per_block": Online(8),
+    "fp8_per_channel": Online(8),
+    "mxfp8": Online(8.25),
+    "mxfp4": Online(4.25),
+    "int8_per_channel_weight_only": Online(8, experts=True),
+    "experts_int8": Online(8, experts=True),
+    "nvfp4_per_token": Online(4.5, experts=True),
+}
 METHODS = {
     "awq": Support(75, True),
     "auto_awq": Support(75, True),

@@ -26,6 +26,7 @@ QWEN_25_72B: dict[str, t.Any] = {
     "num_attention_heads": 64, "num_key_value_heads": 8, "vocab_size": 152064, "max_position_embeddings": 32768, "torch_dtype": "bfloat16",
     "use_sliding_window": False, "sliding_window": 131072, "max_window_layers": 70,
 }  # fmt: skip
+QWEN_25_32B = dict(QWEN_25_72B, hidden_size=5120, intermediate_size=27648, num_hidden_layers=64, num_attention_heads=40, tie_word_embeddings=False)
 QWEN_25_14B_DISTILL = dict(
     QWEN_25_72B, hidden_size=5120, intermediate_size=13824, num_hidden_layers=48, num_attention_heads=40, max_position_embeddings=131072
 )

@@ -61,6 +61,27 @@ def test_weights_are_brought_to_the_type_that_serves() -> None:
     assert weight_bytes(ModelFacts()) is None
 
 
+@pytest.mark.parametrize(
+    ("quantization", "bits"),
+    [(None, 16), ("fp8", 8), ("fp8_per_block", 8), ("mxfp8", 8.25), ("mxfp4", 4.25), ("experts_int8", 16), ("nvfp4_per_token", 16), ("awq", 16)],
+)
+def test_what_vllm_quantises_while_it_loads(quantization: str | None, bits: float) -> None:
+    """The words of input and output stay as they are: the 9.1 GB that Llama 3.1 8B takes with fp8 are not half of 16.06."""
+    facts = samples.facts_of(dict(samples.LLAMA_31_8B, tie_word_embeddings=False), 16_060_522_496)
+    words = 2 * 128256 * 4096
+    assert weight_bytes(facts, "auto", quantization) == pytest.approx(words * 2 + (8_030_261_248 - words) * bits / 8, rel=1e-3)
+    tied = samples.facts_of(samples.LLAMA_31_8B, 16_060_522_496)
+    assert weight_bytes(tied, "auto", "fp8") == 128256 * 4096 * 2 + (8_030_261_248 - 128256 * 4096)
+
+
+def test_experts_alone_are_quantised_where_a_type_is_for_experts() -> None:
+    mixture = samples.facts_of({key: value for key, value in samples.QWEN_3_235B.items() if key != "quantization_config"}, 470 * 10**9)
+    assert weight_bytes(mixture, "auto", "experts_int8") == weight_bytes(mixture, "auto", "fp8")
+    stored = samples.facts_of(samples.QWEN_3_235B, 235 * 10**9)
+    assert weight_bytes(stored, "auto", "fp8") == 235 * 10**9
+    assert weight_bytes(ModelFacts(weight_bytes=1000, dtype="bfloat16"), "auto", "fp8") == 500
+
+
 def test_devices_share_weights_and_heads_but_no_head_is_cut() -> None:
     facts = samples.facts_of(samples.LLAMA_31_8B, 16 * 10**9)
     one, two, sixteen = (estimate(facts, Workload(8192, tensor_parallel=count)) for count in (1, 2, 16))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 import pytest
 
@@ -67,6 +68,7 @@ def test_parts_within_parts_and_experts() -> None:
     assert gemma is not None and (gemma.layers, gemma.window, gemma.key_size) == (62, 1024, 128)
     deepseek = shape_of_config(samples.DEEPSEEK_V3)
     assert deepseek is not None and deepseek.latent == 576 and deepseek.intermediate == 9 * 2048
+    assert (deepseek.experts, deepseek.embeddings, gemma.experts) == (256, 1, 0)
     mixtral = shape_of_config({**BASE, "intermediate_size": 100, "num_local_experts": 8, "num_experts_per_tok": 2})
     assert mixtral is not None and mixtral.intermediate == 200
     bert = shape_of_config({**BASE, "architectures": ["XLMRobertaModel"], "model_type": "xlm-roberta"})
@@ -103,5 +105,8 @@ def test_gguf_metadata() -> None:
 def test_a_shape_survives_a_record_and_a_bad_record_is_none() -> None:
     shape = shape_of_config(samples.DEEPSEEK_V3)
     assert shape is not None and ModelShape.from_dict(shape.to_dict()) == shape
-    for bad in ({}, dict(shape.to_dict(), heads="x"), dict(shape.to_dict(), hidden=-1), dict(shape.to_dict(), latent=[])):
-        assert ModelShape.from_dict(bad) is None
+    older = {name: value for name, value in shape.to_dict().items() if name not in ("window", "experts", "embeddings")}
+    assert ModelShape.from_dict(older) == replace(shape, experts=0, embeddings=1)
+    assert ModelShape.from_dict({}) is None
+    for bad in ({"experts": None}, {"heads": "x"}, {"hidden": -1}, {"latent": []}, {"layers": 1, "kv_heads": None}):
+        assert ModelShape.from_dict({**shape.to_dict(), **bad}) is None
