@@ -136,12 +136,12 @@ def _plain_bytes(facts: ModelFacts, dtype: str) -> int | None:
     return facts.weight_bytes * wanted // stored
 
 
-def cache_elements(shape: ModelShape, tensor_parallel: int = 1) -> int:
+def cache_elements(shape: ModelShape, tensor_parallel: int = 1, windowed: bool = False) -> int:
     """Elements that one layer keeps of one token on each device. A head is never cut, so small ones are kept on several devices."""
     if shape.latent is not None:
         return shape.latent
-    heads = max(1, -(-shape.kv_heads // tensor_parallel))
-    return heads * (shape.key_size + shape.value_size)
+    heads, key, value = shape.windowed if windowed else (shape.kv_heads, shape.key_size, shape.value_size)
+    return max(1, -(-heads // tensor_parallel)) * (key + value)
 
 
 def cache_bytes(shape: ModelShape, workload: Workload, element: float) -> int:
@@ -150,11 +150,12 @@ def cache_bytes(shape: ModelShape, workload: Workload, element: float) -> int:
         return 0
     block, stages = BLOCK[workload.platform], workload.pipeline_parallel
     whole = -(-workload.context // block) * block
-    tokens = -(-shape.full_layers // stages) * whole
+    elements = -(-shape.full_layers // stages) * whole * cache_elements(shape, workload.tensor_parallel)
     if shape.windowed_layers and shape.window is not None:
         kept = min(workload.context, shape.window + (workload.batched_tokens if workload.platform != "ollama" else 0))
-        tokens += -(-shape.windowed_layers // stages) * -(-kept // block) * block
-    return int(tokens * cache_elements(shape, workload.tensor_parallel) * element * workload.parallel)
+        tokens = -(-shape.windowed_layers // stages) * -(-kept // block) * block
+        elements += tokens * cache_elements(shape, workload.tensor_parallel, windowed=True)
+    return int(elements * element * workload.parallel)
 
 
 def activation_bytes(shape: ModelShape, workload: Workload, element: int) -> int:
@@ -206,16 +207,24 @@ def _lines(found: Estimate, facts: ModelFacts, shape: ModelShape | None, element
     stored = f"{facts.quantization.method} " if facts.quantization else f"{facts.dtype} " if facts.dtype else ""
     yield f"weights {gib(found.weights)} ({stored}files of {gib(facts.weight_bytes or 0)}{brought}){devices}"
     if shape is not None:
-        what = f"{shape.latent} latent elements" if shape.latent is not None else (
-            f"{max(1, -(-shape.kv_heads // load.tensor_parallel))} heads x ({shape.key_size} + {shape.value_size})")
-        layers = f"{-(-shape.full_layers // load.pipeline_parallel)} layers"
-        if shape.windowed_layers:
-            layers += f" and {-(-shape.windowed_layers // load.pipeline_parallel)} with a window of {shape.window}"
-        yield f"cache {gib(found.cache)} ({layers} x {what} x {element:g} bytes x {load.context} tokens x {load.parallel} requests)"
+        yield f"cache {gib(found.cache)} ({_kept(shape, load)} x {element:g} bytes x {load.context} tokens x {load.parallel} requests)"
         if found.activations:
             yield f"activations {gib(found.activations)} ({load.batched_tokens} tokens in a step)"
     yield f"server {gib(found.overhead)}"
     yield f"together {gib(found.total)}"
+
+
+def _kept(shape: ModelShape, load: Workload) -> str:
+    """Layers and what each keeps of a token, once where all keep the same."""
+    full = (shape.kv_heads, shape.key_size, shape.value_size)
+    what, narrow = (f"{max(1, -(-heads // load.tensor_parallel))} heads x ({key} + {value})" for heads, key, value in (full, shape.windowed))
+    if shape.latent is not None:
+        what = narrow = f"{shape.latent} latent elements"
+    layers = f"{-(-shape.full_layers // load.pipeline_parallel)} layers"
+    if not shape.windowed_layers:
+        return f"{layers} x {what}"
+    windowed = f"{-(-shape.windowed_layers // load.pipeline_parallel)} with a window of {shape.window}"
+    return f"{layers} and {windowed} x {what}" if what == narrow else f"{layers} x {what} and {windowed} x {narrow},"
 
 
 def gib(size: float) -> str:

@@ -60,6 +60,15 @@ GEMMA_3_27B: dict[str, t.Any] = {
         "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
     },
 }  # fmt: skip
+GEMMA_4_26B: dict[str, t.Any] = {
+    "architectures": ["Gemma4ForConditionalGeneration"], "model_type": "gemma4", "dtype": "bfloat16", "vision_config": {"hidden_size": 1152},
+    "text_config": {
+        "model_type": "gemma4_text", "hidden_size": 2816, "intermediate_size": 2112, "num_hidden_layers": 30, "num_attention_heads": 16,
+        "num_key_value_heads": 8, "head_dim": 256, "global_head_dim": 512, "num_global_key_value_heads": 2, "attention_k_eq_v": True,
+        "sliding_window": 1024, "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 5, "vocab_size": 262144,
+        "max_position_embeddings": 262144,
+    },
+}  # fmt: skip
 GPT_OSS_120B: dict[str, t.Any] = {
     "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "hidden_size": 2880, "intermediate_size": 2880, "num_hidden_layers": 36,
     "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64, "num_local_experts": 128, "num_experts_per_tok": 4,

@@ -4,6 +4,7 @@
 """The arithmetic against what others have published, and against itself."""
 from __future__ import annotations
 
+import typing as t
 from dataclasses import replace
 
 import pytest
@@ -101,6 +102,36 @@ def test_windows_types_and_requests() -> None:
     assert estimate(facts, Workload(65_536, dtype="float32")).cache == 2 * long
     eight = estimate(facts, Workload(4096, kv_dtype="q8_0", platform="ollama")).cache
     assert eight == pytest.approx(estimate(facts, Workload(4096, platform="ollama")).cache * 34 / 64, abs=1)
+
+
+def gemma_4(**changes: t.Any) -> ModelFacts:
+    """The model with its part for text changed."""
+    return samples.facts_of(dict(samples.GEMMA_4_26B, text_config={**samples.GEMMA_4_26B["text_config"], **changes}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "heads", "windowed_heads"),
+    [
+        ({}, 2, 8),
+        # Without keys that are values too, the layers that look at everything have as many heads as the others (E2B and E4B).
+        ({"attention_k_eq_v": False, "num_key_value_heads": 4}, 4, 4),
+        ({"num_global_key_value_heads": None}, 8, 8),
+        ({"global_head_dim": None}, 2, 8),
+        ({"per_layer_config": {str(layer): {"head_dim": 512, "num_key_value_heads": 1} for layer in range(5, 30, 6)}}, 1, 8),
+    ],
+)
+def test_layers_that_look_at_everything_have_widths_of_their_own(changes: dict[str, t.Any], heads: int, windowed_heads: int) -> None:
+    """transformers' Gemma4TextConfig: head_dim becomes global_head_dim, and there may be other heads for keys."""
+    facts = gemma_4(**changes)
+    kept = 25 * (1024 + 2048) * windowed_heads * (256 + 256)
+    assert estimate(facts, Workload(262_144)).cache == 2 * (5 * 262_144 * heads * (512 + 512) + kept)
+    assert ModelFacts.from_dict(facts.to_dict()).shape == facts.shape
+
+
+def test_other_widths_are_shown_and_shared() -> None:
+    found = estimate(gemma_4(), Workload(262_144, tensor_parallel=4))
+    assert "5 layers x 1 heads x (512 + 512) and 25 with a window of 1024 x 2 heads x (256 + 256), x 2 bytes" in found.lines[1]
+    assert found.cache_per_token == 5 * 1024 * 2
 
 
 def test_blocks_are_whole() -> None:
