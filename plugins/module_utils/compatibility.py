@@ -210,6 +210,7 @@ def _check_devices(case: _Case) -> Estimate | None:
     if found_estimate is None or len(sizes) < wanted:
         return found_estimate
     room = int(min(sizes) * settings.utilization)
+    found_estimate = _shortened(case, found_estimate, room)
     if settings.cache_room is not None:
         found_estimate = _with_room(case, found_estimate, settings.cache_room)
     _tell_unknown(case, found_estimate, room)
@@ -223,11 +224,14 @@ def _check_processor(case: _Case) -> Estimate | None:
     found = _estimated(case, "cpu", _context(case))
     if found is None:
         return found
+    room = None
+    if host.memory is not None:
+        room = host.memory if settings.cache_room is not None else int(host.memory * settings.utilization)
+    found = _shortened(case, found, room)
     if settings.cache_room is not None:
         found = _with_room(case, found, settings.cache_room)
-    if host.memory is None:
+    if host.memory is None or room is None:
         return found
-    room = host.memory if settings.cache_room is not None else int(host.memory * settings.utilization)
     shown = f"{gib(host.memory)} of memory" + ("" if settings.cache_room is not None else f" x {settings.utilization:g} = {gib(room)}")
     _tell_unknown(case, found, room)
     if found.total > room:
@@ -235,6 +239,17 @@ def _check_processor(case: _Case) -> Estimate | None:
     elif host.available is not None and found.total > host.available:
         case.warnings.append(f"{case.model} takes {gib(found.total)}, and {gib(host.available)} are available now: something has to stop first")
     return found
+
+
+def _shortened(case: _Case, found: Estimate, room: int | None) -> Estimate:
+    """With --max-model-len auto vLLM takes the longest context whose cache fits, be it one block."""
+    settings = case.settings
+    if settings.cache_room is not None:
+        room = found.total - found.cache + settings.cache_room
+    if not settings.auto_context or room is None or found.total <= room:
+        return found
+    context = longest_context(case.facts, found.workload, room) or 1
+    return estimate(case.facts, replace(found.workload, context=context))
 
 
 def _with_room(case: _Case, found: Estimate, room: int) -> Estimate:
@@ -305,6 +320,6 @@ def what_fits(facts: ModelFacts, workload: Workload, room: int) -> list[str]:
         for count in _DEVICES:
             fits = count > workload.tensor_parallel and estimate(facts, replace(workload, tensor_parallel=count)).total <= room
             if fits and heads % count == 0:
-                found.append(f"{count} such GPUs (--tensor-parallel-size {count})")
+                found.append(f"{count * workload.pipeline_parallel} such GPUs (--tensor-parallel-size {count})")
                 break
     return found

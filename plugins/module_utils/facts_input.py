@@ -48,7 +48,8 @@ def facts_from(model: t.Any, weight_bytes: int | None = None) -> ModelFacts:
         facts = replace(facts, dtype=told.replace("torch.", "") if isinstance(told, str) else None)
     if facts.shape is None and facts.weight_bytes is None and not facts.architectures and weight_bytes is None:
         raise _bad("the model", "facts or a configuration", "nothing that tells layers, weights or architecture")
-    return facts if weight_bytes is None else replace(facts, weight_bytes=weight_bytes)
+    # The elements that a record has are not those of other bytes.
+    return facts if weight_bytes is None else replace(facts, weight_bytes=weight_bytes, parameters=None, float32_elements=0)
 
 
 def estimate_of(model: t.Any, options: Options) -> dict[str, t.Any]:

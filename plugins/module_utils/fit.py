@@ -30,9 +30,13 @@ def check_download(name: str, facts: ModelFacts, runtime: str, config_dir: str, 
     return _settle(judge(name, facts, runtime, found, _settings(runtime, variables)), mode)
 
 
-def plan_facts(sizes: t.Mapping[str, int], read: t.Callable[[str], bytes | None]) -> ModelFacts:
-    """The facts of files that are not here yet, by their listing and their small JSON files, which ``read`` gives."""
-    return read_model_facts(ModelFiles(sizes, read))
+def plan_facts(
+    sizes: t.Mapping[str, int], read: t.Callable[[str], bytes | None], tensors: t.Callable[[str], t.Mapping[str, t.Any] | None]
+) -> ModelFacts:
+    """The facts of files that are not here yet: by their listing, by their small JSON files, which ``read`` gives, and by the headers of
+    weights, which ``tensors`` gives; None where there is none.
+    """
+    return read_model_facts(ModelFiles(sizes, read, tensors))
 
 
 def check_activation(models_dir: str, config_dir: str, runtime: str, model: str, revision: str) -> list[str]:

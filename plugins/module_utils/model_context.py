@@ -6,6 +6,8 @@
 What a configuration says is read as vLLM 0.32 does (``config/model.py``, ``_get_and_verify_max_len``; keys:
 ``transformers_utils/model_arch_config_convertor.py``): the smallest of several keys, times the factor of linear and dynamic scaling.
 The other kinds of scaling (yarn, llama3, longrope and their kin) leave max_position_embeddings as what holds after scaling.
+A tokenizer's own limit counts only for models that write nothing and have absolute positions, as it does there; where the configuration
+tells no length at all, it is the only word that there is.
 """
 from __future__ import annotations
 
@@ -38,14 +40,15 @@ class Context:
         return dict(self.__dict__)
 
 
-def context_of_config(config: Config, tokenizer: Config) -> Context | None:
-    """From config.json and tokenizer_config.json; None where neither tells."""
+def context_of_config(config: Config, tokenizer: Config, pooling: bool = False) -> Context | None:
+    """From config.json and tokenizer_config.json; None where neither tells. ``pooling`` are models that embed or rank and write nothing."""
     inner = text_part(config)
     found = [value for value in (number(inner, key) for key in _KEYS) if value is not None]
     # Command-R and its kin: this one wins over the others.
     longest = number(inner, "model_max_length") or (min(found) if found else None)
     limit = fraction(tokenizer, "model_max_length")
-    if limit is not None and 1 <= limit < _NO_LIMIT:
+    is_heard = longest is None or (pooling and text(config, "position_embedding_type") == "absolute")
+    if is_heard and limit is not None and 1 <= limit < _NO_LIMIT:
         longest = int(limit) if longest is None else min(longest, int(limit))
     if longest is None:
         return None

@@ -86,7 +86,9 @@ class ModelFacts:
             parameters=number(known, "parameters"),
             weight_bytes=number(known, "weight_bytes"),
             float32_elements=number(known, "float32_elements") or 0,
-            quantization=Quantization(str(quantization["method"]), number(quantization, "bits"), text(quantization, "scheme"))
+            quantization=Quantization(
+                str(quantization["method"]), number(quantization, "bits"), text(quantization, "scheme"), text(quantization, "kv_cache")
+            )
             if text(quantization, "method")
             else None,
             context=None if maximum is None else Context(maximum, number(context, "default") or maximum, text(context, "scaling")),
@@ -125,7 +127,8 @@ def read_model_facts(files: ModelFiles) -> ModelFacts:
             sources={**facts.sources, "license": "README.md"},
         )
     tokenizer = files.json("tokenizer_config.json")
-    context = model_context.context_of_config(config, tokenizer)
+    modality = _modality(config, files)
+    context = model_context.context_of_config(config, tokenizer, modality in ("embedding", "reranker"))
     recommended = files.json("generation_config.json")
     modelopt = files.json("hf_quant_config.json")
     elements = weights.elements if weights else {}
@@ -138,7 +141,7 @@ def read_model_facts(files: ModelFiles) -> ModelFacts:
         formats=formats,
         architectures=texts(config, "architectures"),
         model_type=text(config, "model_type"),
-        modality=_modality(config, files),
+        modality=modality,
         dtype=weights.dtype if weights else None,
         parameters=weights.parameters if weights else None,
         weight_bytes=weights.size if weights else None,

@@ -16,8 +16,16 @@ from ansible_collections.venom.llm.plugins.module_utils.config_values import MAX
 MAX_LAYERS = 10_000
 #: Of so many layers one looks at everything, the others at a window: what config.json and GGUF leave to the architecture.
 _PATTERNS = {
-    "gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4, "gpt_oss": 2, "gptoss": 2, "gpt-oss": 2, "llama4": 4, "llama4_text": 4,
+    "gemma2": 2, "gemma3": 6, "gemma3_text": 6, "gemma4": 6, "gemma4_text": 6, "cohere2": 4, "gpt_oss": 2, "gptoss": 2, "gpt-oss": 2,
+    "llama4": 4, "llama4_text": 4,
 }  # fmt: skip
+#: What a shape may leave out.
+_UNTOLD = ("window", "latent", "windowed_kv_heads", "windowed_key_size", "windowed_value_size")
+#: Models whose layers that look at everything have heads of 512 where nothing is told (transformers, Gemma4TextConfig and its kin).
+_WIDE = ("gemma4", "diffusion_gemma", "embedding_gemma2")
+_WIDE_HEAD = 512
+#: Heads for keys, and elements of a key and of a value of each.
+_Widths = tuple[int, int, int]
 _FULL = ("full_attention", "attention", "global", "*", "hybrid")
 _WINDOWED = ("sliding_attention", "chunked_attention", "local", "sliding_window_attention")
 
@@ -27,7 +35,9 @@ class ModelShape:
     """Widths in elements. ``full_layers`` keep every token, ``windowed_layers`` the last ``window``, ``other_layers`` a state of fixed size.
 
     ``latent`` is what a layer with multi-head latent attention keeps of a token, in place of keys and values. ``encoder`` models
-    keep nothing.
+    keep nothing. The widths are those of layers that keep every token; layers with a window have others where ``windowed_`` tells them.
+    ``experts`` are those that a token is routed to some of, ``embeddings`` tables of words: two where those of the input and
+    of the output are told to be apart.
     """
 
     full_layers: int
@@ -43,6 +53,20 @@ class ModelShape:
     intermediate: int
     vocabulary: int
     encoder: bool = False
+    experts: int = 0
+    embeddings: int = 1
+    windowed_kv_heads: int | None = None
+    windowed_key_size: int | None = None
+    windowed_value_size: int | None = None
+
+    @property
+    def windowed(self) -> _Widths:
+        """Heads for keys, size of a key and of a value in layers with a window."""
+        return (
+            self.windowed_kv_heads or self.kv_heads,
+            self.windowed_key_size or self.key_size,
+            self.windowed_value_size or self.value_size,
+        )
 
     @property
     def layers(self) -> int:
@@ -56,13 +80,12 @@ class ModelShape:
     @classmethod
     def from_dict(cls, data: Config) -> ModelShape | None:
         """From JSON, None for anything else than what ``to_dict`` gives."""
-        wanted = {"window", "latent", "encoder"}
-        counts = [data.get(name) for name in cls.__dataclass_fields__ if name not in wanted]
-        numbers = [*counts, *(data.get(name) for name in ("window", "latent") if data.get(name) is not None)]
-        if not all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER for value in numbers):
+        fields = {name: None if name in _UNTOLD else field.default for name, field in cls.__dataclass_fields__.items() if name != "encoder"}
+        numbers: t.Any = {name: data.get(name, default) for name, default in fields.items()}
+        told = [value for name, value in numbers.items() if value is not None or name not in _UNTOLD]
+        if not all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER for value in told):
             return None
-        numbered: t.Any = {name: data.get(name) for name in cls.__dataclass_fields__ if name != "encoder"}
-        return cls(**numbered, encoder=data.get("encoder") is True)
+        return cls(**numbers, encoder=data.get("encoder") is True)
 
 
 def shape_of_config(config: Config) -> ModelShape | None:
@@ -90,11 +113,12 @@ def shape_of_config(config: Config) -> ModelShape | None:
         full = windowed = 0
         heads = 1
     head = number(config, "head_dim", "kv_channels", "attention_head_dim", "d_head") or max(1, hidden // heads)
+    (kv_heads, key, value), narrow = _widths(config, kinds, (_kv_heads(config, heads), head, number(config, "v_head_dim") or head))
     latent = number(config, "kv_lora_rank")
     intermediate = number(config, "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "d_ff") or 4 * hidden
+    experts = number(config, "num_local_experts", "num_experts", "n_routed_experts")
     active = number(config, "num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts")
-    expert = number(config, "moe_intermediate_size", "expert_ffn_hidden_size") or (
-        intermediate if number(config, "num_local_experts", "num_experts", "n_routed_experts") else None)
+    expert = number(config, "moe_intermediate_size", "expert_ffn_hidden_size") or (intermediate if experts else None)
     if active and expert:
         shared = number(config, "shared_expert_intermediate_size") or expert * (number(config, "n_shared_experts") or 0)
         intermediate = active * expert + shared
@@ -104,15 +128,42 @@ def shape_of_config(config: Config) -> ModelShape | None:
         other_layers=layers - full - windowed,
         window=window,
         heads=heads,
-        kv_heads=_kv_heads(config, heads),
-        key_size=head,
-        value_size=number(config, "v_head_dim") or head,
+        kv_heads=kv_heads,
+        key_size=key,
+        value_size=value,
         latent=None if latent is None else latent + (number(config, "qk_rope_head_dim") or 0),
         hidden=hidden,
         intermediate=intermediate,
         vocabulary=number(config, "vocab_size", "padded_vocab_size") or 0,
         encoder=_is_encoder(outer),
+        experts=experts or 0,
+        embeddings=2 if config.get("tie_word_embeddings") is False else 1,
+        **_told_apart((kv_heads, key, value), narrow),
     )
+
+
+def _widths(config: Config, kinds: t.Sequence[str], base: _Widths) -> tuple[_Widths, _Widths]:
+    """Of layers that keep every token, and of those with a window."""
+    kind = (text(config, "model_type") or "").lower()
+    heads, key, value = base
+    wide = number(config, "global_head_dim") or (_WIDE_HEAD if kind.startswith(_WIDE) else None)
+    if wide is not None:
+        key = value = wide
+        # Gemma 4 has other heads there only where keys are values too; its kin always.
+        if config.get("attention_k_eq_v", not kind.startswith("gemma4")) is True:
+            heads = number(config, "num_global_key_value_heads") or heads
+    first = next((str(index) for index, layer in enumerate(kinds) if layer in _FULL), "")
+    own = mapping(mapping(config, "per_layer_config"), first)
+    key, value = number(own, "head_dim") or key, number(own, "head_dim") or value
+    narrow = number(config, "swa_head_dim")
+    windowed = (number(config, "swa_num_key_value_heads") or base[0], narrow or base[1], number(config, "swa_v_head_dim") or narrow or base[2])
+    return (number(own, "num_key_value_heads") or heads, key, value), windowed
+
+
+def _told_apart(full: _Widths, windowed: _Widths) -> dict[str, t.Any]:
+    """The widths of layers with a window, where they are others."""
+    names = ("windowed_kv_heads", "windowed_key_size", "windowed_value_size")
+    return {} if full == windowed else dict(zip(names, windowed))
 
 
 def _is_attention_free(config: Config) -> bool:
@@ -152,6 +203,10 @@ def _layer_kinds(config: Config, layers: int) -> list[str]:
     pattern = text(config, "hybrid_override_pattern")
     if pattern is not None and len(pattern) == layers:
         return list(pattern)
+    numbers = config.get("hybrid_layer_pattern")
+    if isinstance(numbers, list) and len(numbers) == layers:
+        # MiMo: 1 has a window.
+        return ["local" if kind == 1 else "attention" for kind in numbers]
     chosen = config.get("attn_layer_indices")
     if isinstance(chosen, list):
         return ["attention" if index in chosen[:MAX_LAYERS] else "mamba" for index in range(layers)]
@@ -186,32 +241,43 @@ def shape_of_gguf(architecture: str | None, values: Config) -> ModelShape | None
         return None
     kv_counts = own.get("attention.head_count_kv")
     window = number(own, "attention.sliding_window")
-    every = _PATTERNS.get(architecture or "")
-    full = layers
-    if window is not None and every is not None:
-        full = layers // every
-    other = 0
-    if isinstance(kv_counts, list) and len(kv_counts) == layers:
-        # A layer without heads for keys is one of another kind, with a state of fixed size.
-        other = sum(count == 0 for count in kv_counts)
-        full = max(0, full - other)
+    counts = kv_counts if isinstance(kv_counts, list) and len(kv_counts) == layers else [kv_counts] * layers
+    # A layer without heads for keys is one of another kind, with a state of fixed size; the last ones may look into the cache of others.
+    cut = layers - min(layers, number(own, "attention.shared_kv_layers") or 0)
+    has_window = _gguf_windows(own, architecture, layers) if window is not None else [False] * layers
+    kept = [(count, is_windowed) for count, is_windowed in zip(counts[:cut], has_window) if count != 0]
+    full, windowed = ([count for count, is_windowed in kept if is_windowed is kind] for kind in (False, True))
     head = number(own, "attention.key_length") or max(1, hidden // heads)
+    value = number(own, "attention.value_length") or head
+    average = _average(kv_counts) or heads
+    wide = (_average(full) or average, head, value)
+    narrow = number(own, "attention.key_length_swa")
     latent = number(own, "attention.kv_lora_rank")
     return ModelShape(
-        full_layers=full,
-        windowed_layers=layers - full - other,
-        other_layers=other,
-        window=window if full + other < layers else None,
+        full_layers=len(full),
+        windowed_layers=len(windowed),
+        other_layers=layers - len(kept),
+        window=window if windowed else None,
         heads=heads,
-        kv_heads=_average(kv_counts) or heads,
+        kv_heads=wide[0],
         key_size=head,
-        value_size=number(own, "attention.value_length") or head,
+        value_size=value,
         latent=None if latent is None else latent + (number(own, "rope.dimension_count") or 0),
         hidden=hidden,
         intermediate=_largest(own.get("feed_forward_length")) or 4 * hidden,
         vocabulary=number(own, "vocab_size") or 0,
         encoder=(architecture or "").endswith("bert"),
+        **_told_apart(wide, (_average(windowed) or wide[0], narrow or head, number(own, "attention.value_length_swa") or narrow or value)),
     )
+
+
+def _gguf_windows(own: Config, architecture: str | None, layers: int) -> list[bool]:
+    """Which layers have a window: told for each, else what the architecture does."""
+    told = own.get("attention.sliding_window_pattern")
+    if isinstance(told, list) and len(told) == layers:
+        return [bool(has_window) for has_window in told]
+    every = _PATTERNS.get(architecture or "")
+    return [every is not None and (index + 1) % every != 0 for index in range(layers)]
 
 
 def _counts(value: t.Any) -> list[int]:

@@ -18,7 +18,8 @@ from ansible_collections.venom.llm.plugins.module_utils.models_request import Re
 from ansible_collections.venom.llm.plugins.module_utils.models_sources import Sources
 from ansible_collections.venom.llm.plugins.module_utils.models_steps import INSTALL, KEEP, REMOVE, STORE, LocalAnswer, PlanOptions, Step
 from ansible_collections.venom.llm.plugins.module_utils.policy import MAX_SMALL_FILE, Read, check_code, check_indexes, select_files
-from ansible_collections.venom.llm.plugins.module_utils.policy_headers import check_headers
+from ansible_collections.venom.llm.plugins.module_utils.policy_headers import Headers, check_headers
+from ansible_collections.venom.llm.plugins.module_utils.safetensors_header import read_safetensors_header, summarise
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan, RemoteFile
 from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
 
@@ -76,12 +77,14 @@ class Planner:
             )
         known = {announced: digest for announced, digest in find_known(manifest, files, request.deep).items() if announced not in bad}
         read = self._reader(known, Blobs(manifest.models_dir))
-        self._check_policy(request, files, known, Blobs(manifest.models_dir), read)
+        headers = self._check_policy(request, files, known, Blobs(manifest.models_dir), read)
         is_same_question = answer.entry is not None and request.state != "latest"
         requested = answer.entry.requested_revision if answer.entry and is_same_question else request.wanted_revision
         step = plan_install(request, manifest, resolved.revision, files, known, requested, bad)
         if _is_new(step):
-            self._check_fit(request, fit.plan_facts({file.path: file.size for file in files}, _by_path(files, read)))
+            sizes = {file.path: file.size for file in files}
+            tensors = _tensors(files, headers, known, Blobs(manifest.models_dir))
+            self._check_fit(request, fit.plan_facts(sizes, _by_path(files, read), tensors))
         return step
 
     def _check_fit(self, request: Request, facts: ModelFacts) -> None:
@@ -141,7 +144,7 @@ class Planner:
 
     def _check_policy(
         self, request: Request, files: t.Sequence[RemoteFile], known: t.Mapping[str, t.Any], blobs: Blobs, read: Read
-    ) -> None:
+    ) -> Headers:
         source = self._sources.hub
         check_code(request.ref, files, read, self._params["allow_remote_code"])
         expected = check_indexes(request.ref, files, read)
@@ -155,7 +158,9 @@ class Planner:
                 stream.seek(offset)
                 return stream.read(length)
 
-        self._sources.judge(lambda: check_headers(request.ref, files, read_range, known, expected))
+        headers: Headers = {}
+        self._sources.judge(lambda: headers.update(check_headers(request.ref, files, read_range, known, expected)))
+        return headers
 
     def _ask_again(self, request: Request, commit: str, manifest: Manifest) -> LocalAnswer:
         """The host's answer without a listing, where the branch still stands at a revision that is installed and the newest."""
@@ -174,6 +179,23 @@ def _is_new(step: Step) -> bool:
     """Whether a revision comes that is not here yet. One that is here was let in, and its repair is nobody's question."""
     revisions = {entry.revision for entry in step.before}
     return step.action == INSTALL and step.after is not None and step.after.revision not in revisions
+
+
+def _tensors(
+    files: t.Sequence[RemoteFile], headers: Headers, known: t.Mapping[str, t.Any], blobs: Blobs
+) -> t.Callable[[str], t.Mapping[str, t.Any] | None]:
+    """The headers of weights: those that the policy has read by ranges, and those of files that are in the store."""
+    stored = {file.path: known[file.announced] for file in files if file.announced in known}
+
+    def tensors(path: str) -> t.Mapping[str, t.Any] | None:
+        if path in headers or path not in stored:
+            return headers.get(path)
+        try:
+            return summarise(read_safetensors_header(blobs.path(stored[path])))
+        except (OSError, ValueError):
+            return None
+
+    return tensors
 
 
 def _by_path(files: t.Sequence[RemoteFile], read: Read) -> t.Callable[[str], bytes | None]:

@@ -295,10 +295,11 @@ class Sources:
         # An old urllib3 is the distribution's; the backend's Python, which alone has huggingface_hub, has a new one.
         return "requests" if (is_planned or self._params["mirrors_only"]) and not is_urllib3_old() else "huggingface_hub"
 
-    def judge(self, check: t.Callable[[], None]) -> None:
+    def judge(self, check: t.Callable[[], object]) -> None:
         """Run a check on bytes that nobody could verify yet. It refuses for good when none of them came from a mirror that may have lied."""
         if not self.has_mirrors:
-            return check()
+            check()
+            return
         refusal: VenomError | None = None
         while True:
             try:
@@ -309,7 +310,8 @@ class Sources:
                 if not self.mirrors.doubt():
                     raise refusal from None
             else:
-                return self.mirrors.settle_all()
+                self.mirrors.settle_all()
+                return
 
     def bytes_by_source(self, bytes_fetched: int) -> dict[str, int]:
         """Bytes by the mirror that they came from; those of hub and registry are ``origin``."""

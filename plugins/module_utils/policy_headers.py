@@ -21,6 +21,8 @@ MAX_PARALLEL = 8
 _LONG_HEADER = 4 * 1024 * 1024
 _LONG_LOCK = threading.Lock()
 
+#: Summaries of safetensors headers by path.
+Headers = dict[str, dict[str, t.Any]]
 #: Bytes of a file from an offset on, exactly so many; retries, limits and what is on disk already are the caller's.
 ReadRange = t.Callable[[RemoteFile, int, int], bytes]
 
@@ -38,13 +40,14 @@ def check_headers(
     known: t.Container[str] = (),
     expected: t.Mapping[str, t.Collection[str]] | None = None,
     formats: t.Mapping[str, str] | None = None,
-) -> None:
+) -> Headers:
     """Judge weight files before they are fetched: safetensors headers in full, GGUF by its first 4 KiB.
 
     ``known`` are announced digests whose content is on the host: it was checked in full when it came, so it is read again only
     where ``expected`` wants its tensors. ``expected`` is what ``check_indexes`` returns: tensors by the path that must have them.
     ``formats`` tells the format ('safetensors', 'gguf') of paths whose names do not, such as the layers of a registry. ``read_range``
-    is called from several threads. Raises ``unsupported_source`` naming the file, and whatever ``read_range`` raises.
+    is called from several threads. Returns summaries of the safetensors headers that were read. Raises ``unsupported_source`` naming the
+    file, and whatever ``read_range`` raises.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -55,18 +58,20 @@ def check_headers(
         if kind is not None and (file.announced not in known or file.path in expected):
             chosen.append((file, kind))
     if not chosen:
-        return
+        return {}
     with ThreadPoolExecutor(max_workers=min(MAX_PARALLEL, len(chosen)), thread_name_prefix="venom-headers") as pool:
         futures = [pool.submit(_check_remote, ref, file, kind, read_range, expected.get(file.path, ())) for file, kind in chosen]
         try:
-            for future in futures:
-                future.result()
+            summaries = {file.path: future.result() for (file, dummy_), future in zip(chosen, futures)}
         finally:
             for future in futures:
                 future.cancel()
+    return {path: summary for path, summary in summaries.items() if summary is not None}
 
 
-def _check_remote(ref: ModelRef, file: RemoteFile, kind: str, read_range: ReadRange, expected: t.Collection[str]) -> None:
+def _check_remote(
+    ref: ModelRef, file: RemoteFile, kind: str, read_range: ReadRange, expected: t.Collection[str]
+) -> dict[str, t.Any] | None:
     def read(offset: int, length: int) -> bytes:
         content = read_range(file, offset, length)
         if len(content) != length:
@@ -79,16 +84,16 @@ def _check_remote(ref: ModelRef, file: RemoteFile, kind: str, read_range: ReadRa
         try:
             if kind == "gguf":
                 gguf_header.check_gguf_quick(read(0, min(file.size, gguf_header.QUICK_BYTES)), file.size)
-            else:
-                _check_safetensors(read, file.size, expected)
-            return
+                return None
+            return _check_safetensors(read, file.size, expected)
         except ValueError as error:
             # These bytes have no digest of their own, so one may have flipped on the way: read them again before the file is blamed.
             if not tries:
                 raise malformed(ref, file.path, kind, error) from error
+    return None
 
 
-def _check_safetensors(read: t.Callable[[int, int], bytes], size: int, expected: t.Collection[str]) -> None:
+def _check_safetensors(read: t.Callable[[int, int], bytes], size: int, expected: t.Collection[str]) -> dict[str, t.Any]:
     first = read(0, min(size, FIRST_READ))
     length = safetensors_header.header_length(first, size)
     end = safetensors_header.PREFIX_BYTES + length
@@ -100,6 +105,7 @@ def _check_safetensors(read: t.Callable[[int, int], bytes], size: int, expected:
         for name in expected:
             if name == "__metadata__" or name not in header:
                 raise ValueError(f"the index names its tensor {ascii(name[:200])}, which it does not have")
+        return safetensors_header.summarise(header)
 
 
 def check_weights(ref: ModelRef, path: str, local: str, kind: str | None = None) -> None:

@@ -4,8 +4,9 @@
 """Which ways of storing weights vLLM can load, on what. Read off vLLM 0.32 itself, not measured.
 
 Capabilities: ``get_min_capability`` of each class in ``model_executor/layers/quantization``, and of each scheme in
-``compressed_tensors/schemes``; the processor: the kernels listed under ``PlatformEnum.CPU`` in ``model_executor/kernels/linear`` and
-``fused_moe/oracle``. Ollama loads every GGUF type on every processor, so it has no table.
+``compressed_tensors/schemes``, where vLLM has no other one to fall back to (``_get_scheme_from_parts``); the processor: the kernels listed
+under ``PlatformEnum.CPU`` in ``model_executor/kernels/linear`` and ``fused_moe/oracle``. Ollama loads every GGUF type on every processor,
+so it has no table.
 """
 from __future__ import annotations
 
@@ -26,28 +27,48 @@ class Support:
     cpu: bool
 
 
+@dataclass(frozen=True)
+class Online:
+    """``bits`` that are left of an element with its scales, of ``experts`` only or of all layers."""
+
+    bits: float
+    experts: bool = False
+
+
+#: What ``--quantization`` does to weights that are plain, while it loads them (``config/quantization.py``, ``layers/quantization/online``).
+ONLINE = {
+    "fp8": Online(8),
+    "fp8_per_tensor": Online(8),
+    "fp8_per_block": Online(8),
+    "fp8_per_channel": Online(8),
+    "mxfp8": Online(8.25),
+    "mxfp4": Online(4.25),
+    "int8_per_channel_weight_only": Online(8, experts=True),
+    "experts_int8": Online(8, experts=True),
+    "nvfp4_per_token": Online(4.5, experts=True),
+}
 METHODS = {
     "awq": Support(75, True),
     "auto_awq": Support(75, True),
-    "awq_marlin": Support(75, False),
+    "awq_marlin": Support(75, True),
     "gptq": Support(60, True),
     "auto_gptq": Support(60, True),
-    "gptq_marlin": Support(75, False),
+    "gptq_marlin": Support(60, True),
     "fp8": Support(75, True),
     "compressed-tensors": Support(70, True),
     "mxfp4": Support(80, True),
     "gpt_oss_mxfp4": Support(80, True),
-    "modelopt": Support(80, False),
+    "modelopt": Support(80, True),
     "modelopt_fp4": Support(75, False),
-    "modelopt_mixed": Support(80, False),
+    "modelopt_mixed": Support(75, False),
     "modelopt_mxfp8": Support(80, False),
     "mxfp8": Support(80, False),
-    "fbgemm_fp8": Support(80, False),
+    "fbgemm_fp8": Support(80, True),
     "fp_quant": Support(100, False),
     "experts_int8": Support(80, False),
-    "quark": Support(70, False),
+    "quark": Support(70, True),
     "moe_wna16": Support(70, False),
-    "torchao": Support(75, False),
+    "torchao": Support(75, True),
     "inc": Support(60, True),
     "humming": Support(75, False),
     "deepseek_v4_fp8": Support(75, False),
@@ -55,11 +76,14 @@ METHODS = {
 #: Schemes of compressed-tensors that ask for more than the method.
 SCHEMES = {
     "w8a8-int": Support(75, True),
-    "w8a8-float": Support(89, True),
+    # From 8.9 on with FP8 activations; on older GPUs the activations stay as they are (CompressedTensorsW8A16Fp8).
+    "w8a8-float": Support(75, True),
     "w8a16-float": Support(75, False),
     "w4a16": Support(75, True),
     "w8a16": Support(75, True),
-    "w4a8-float": Support(90, False),
+    "w4a8-float": Support(80, False),
+    # Experts; plain layers have a kernel on 9.0 only, which nobody tells apart here.
+    "w4a8-fp8": Support(75, False),
     "w4a8-int": Support(75, True),
     "w4a4-float": Support(75, False),
     "w4a16-float": Support(75, False),

@@ -100,6 +100,15 @@ def count_elements(shape: t.Iterable[int]) -> int:
     return elements
 
 
+def summarise(header: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """A header with one tensor for each type, which has all its elements: as much as a plan keeps of files with thousands of tensors."""
+    elements: dict[str, int] = {}
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            elements[tensor["dtype"]] = elements.get(tensor["dtype"], 0) + count_elements(tensor["shape"])
+    return {dtype: {"dtype": dtype, "shape": [min(count, _MAX_ELEMENTS)]} for dtype, count in elements.items()}
+
+
 def read_safetensors_header(path: str) -> dict[str, t.Any]:
     """The header of a local file, checked against the file's length. Raises ``ValueError``, ``OSError``."""
     with open(path, "rb") as stream:

@@ -39,7 +39,10 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 2**10, "M
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """What is set; None is what is left to the server. ``cache_room`` in bytes is a fixed size of vLLM's cache."""
+    """What is set; None is what is left to the server. ``cache_room`` in bytes is a fixed size of vLLM's cache.
+
+    With ``auto_context`` vLLM shortens the context of the model to what fits.
+    """
 
     context: int | None = None
     parallel: int = 1
@@ -52,6 +55,7 @@ class ServeSettings:
     sequences: int | None = None
     batched_tokens: int = BATCHED_TOKENS
     cache_room: int | None = None
+    auto_context: bool = False
 
     def workload(self, context: int, platform: str) -> Workload:
         """What the server would have to hold with a context of so many tokens."""
@@ -60,7 +64,9 @@ class ServeSettings:
             parallel=self.parallel,
             kv_dtype=self.kv_dtype,
             dtype=self.dtype,
-            tensor_parallel=self.tensor_parallel * self.pipeline_parallel,
+            quantization=self.quantization,
+            tensor_parallel=self.tensor_parallel,
+            pipeline_parallel=self.pipeline_parallel,
             batched_tokens=self.batched_tokens,
             sequences=self.sequences,
             platform=platform,
@@ -88,13 +94,14 @@ def of_vllm(words: t.Sequence[str], variables: Variables) -> ServeSettings:
         context=number(given.get("context")),
         kv_dtype=given.get("kv_dtype", "auto"),
         dtype=given.get("dtype", "auto"),
-        quantization=given.get("quantization"),
+        quantization=given["quantization"].lower() if "quantization" in given else None,
         tensor_parallel=number(given.get("tensor_parallel")) or 1,
         pipeline_parallel=number(given.get("pipeline_parallel")) or 1,
         utilization=_share(given.get("utilization")) or DEFAULT_UTILIZATION,
         sequences=number(given.get("sequences")),
         batched_tokens=number(given.get("batched_tokens")) or BATCHED_TOKENS,
         cache_room=room if room is not None else space * GIB if space else None,
+        auto_context=given.get("context", "").lower() in ("auto", "-1"),
     )
 
 

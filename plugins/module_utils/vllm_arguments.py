@@ -14,6 +14,7 @@ from ansible_collections.venom.llm.plugins.module_utils.compatibility import Dev
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.memory_estimate import GIB, Estimate, estimate, longest_context
 from ansible_collections.venom.llm.plugins.module_utils.model_facts import ModelFacts
+from ansible_collections.venom.llm.plugins.module_utils.quantization_support import ONLINE
 from ansible_collections.venom.llm.plugins.module_utils.serve_settings import DEFAULT_UTILIZATION, ServeSettings
 
 #: What ``--dtype`` takes (``config/model.py`` of vLLM 0.32).
@@ -22,8 +23,6 @@ DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
 _NO_FLOAT16 = ("gemma2", "gemma3", "gemma3_text", "glm4")
 #: The oldest GPUs that calculate in bfloat16, ten times their compute capability.
 _BFLOAT16 = 80
-#: How weights are stored is read from the model; these names only tell vLLM to quantise plain weights while it loads them.
-ONLINE = ("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "int8_per_channel_weight_only", "mxfp8", "experts_int8")
 #: vLLM is as fast with less, and operators wait for more than this only if they ask for it.
 SHORTEST_CONTEXT = 2048
 

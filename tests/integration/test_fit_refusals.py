@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 from integration.models_support import FakeContext, model_params, tree
 
-from ansible_collections.venom.llm.plugins.module_utils import gpus, host
+from ansible_collections.venom.llm.plugins.module_utils import fit, gpus, host
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.gpus import Gpu, GpuReading
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
+from ansible_collections.venom.llm.plugins.module_utils.memory_estimate import weight_bytes
+from ansible_collections.venom.llm.plugins.module_utils.model_facts import ModelFacts
 from ansible_collections.venom.llm.plugins.module_utils.models import run_models
 from ansible_collections.venom.llm.plugins.module_utils.models_info import run_info
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.header_samples import safetensors, tensor
 from lab import models
 from lab.hub import Hub
 from lab.models import ollama_layers
@@ -102,6 +105,21 @@ def test_the_registry(tmp_path: Path, registry: Registry) -> None:
     entry = Manifest.load(params["models_dir"]).models[0]
     assert entry.facts["shape"]["source"] == "gguf" and entry.requires_gpu is False
     assert entry.capabilities["max_context_length"] == {"value": 512, "source": "detected"}
+
+
+def test_types_are_those_of_the_files_whatever_the_configuration_says(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights of 32 bits are served with 16. Headers tell before anything is fetched, those of the hub and those of blobs that are here."""
+    folder = models.llama(tmp_path / "wide")
+    (folder / "model.safetensors").write_bytes(safetensors({"w": tensor(0, 4000, (1000,))}, bytes(4000)))
+    hub.add_repo("a/wide", folder)
+    hub.add_repo("a/again", folder)
+    seen: list[ModelFacts] = []
+    monkeypatch.setattr(fit, "check_download", lambda name, facts, *others: seen.append(facts) or [])
+    for name in ("a/wide", "a/again"):
+        assert run_models(model_params(tmp_path / "host", hub, name=name), FakeContext())["changed"]
+    first, second = seen
+    assert (first.dtype, first.parameters, first.float32_elements) == ("bfloat16", 1000, 1000)
+    assert weight_bytes(first) == weight_bytes(second) == (first.weight_bytes or 0) - 2000
 
 
 def test_a_host_with_room(tmp_path: Path, hub: Hub) -> None:

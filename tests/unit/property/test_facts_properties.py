@@ -34,7 +34,8 @@ NUMBERS = st.one_of(st.integers(), st.floats(), st.booleans(), st.none(), st.tex
 JSON = st.recursive(NUMBERS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4), max_leaves=12)
 KEYS = sorted({key for sample in vars(samples).values() if isinstance(sample, dict) and "architectures" in sample for key in sample}) + [
     "layer_types", "sliding_window_pattern", "attn_layer_period", "attn_layer_indices", "full_attention_interval", "hybrid_override_pattern",
-    "auto_map", "rope_parameters", "model_max_length", "multi_query",
+    "auto_map", "rope_parameters", "model_max_length", "multi_query", "global_head_dim", "num_global_key_value_heads", "attention_k_eq_v",
+    "per_layer_config", "hybrid_layer_pattern", "swa_head_dim", "swa_num_key_value_heads", "tie_word_embeddings", "position_embedding_type",
 ]  # fmt: skip
 
 

@@ -26,6 +26,7 @@ QWEN_25_72B: dict[str, t.Any] = {
     "num_attention_heads": 64, "num_key_value_heads": 8, "vocab_size": 152064, "max_position_embeddings": 32768, "torch_dtype": "bfloat16",
     "use_sliding_window": False, "sliding_window": 131072, "max_window_layers": 70,
 }  # fmt: skip
+QWEN_25_32B = dict(QWEN_25_72B, hidden_size=5120, intermediate_size=27648, num_hidden_layers=64, num_attention_heads=40, tie_word_embeddings=False)
 QWEN_25_14B_DISTILL = dict(
     QWEN_25_72B, hidden_size=5120, intermediate_size=13824, num_hidden_layers=48, num_attention_heads=40, max_position_embeddings=131072
 )
@@ -57,6 +58,15 @@ GEMMA_3_27B: dict[str, t.Any] = {
         "model_type": "gemma3_text", "hidden_size": 5376, "intermediate_size": 21504, "num_hidden_layers": 62, "num_attention_heads": 32,
         "num_key_value_heads": 16, "head_dim": 128, "sliding_window": 1024, "max_position_embeddings": 131072, "vocab_size": 262208,
         "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+    },
+}  # fmt: skip
+GEMMA_4_26B: dict[str, t.Any] = {
+    "architectures": ["Gemma4ForConditionalGeneration"], "model_type": "gemma4", "dtype": "bfloat16", "vision_config": {"hidden_size": 1152},
+    "text_config": {
+        "model_type": "gemma4_text", "hidden_size": 2816, "intermediate_size": 2112, "num_hidden_layers": 30, "num_attention_heads": 16,
+        "num_key_value_heads": 8, "head_dim": 256, "global_head_dim": 512, "num_global_key_value_heads": 2, "attention_k_eq_v": True,
+        "sliding_window": 1024, "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 5, "vocab_size": 262144,
+        "max_position_embeddings": 262144,
     },
 }  # fmt: skip
 GPT_OSS_120B: dict[str, t.Any] = {

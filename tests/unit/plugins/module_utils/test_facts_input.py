@@ -27,6 +27,8 @@ def test_a_configuration() -> None:
     found = estimate_of(samples.LLAMA_31_8B, {"weight_bytes": 16_060_522_496, "context": 4096})
     assert found["weights_bytes"] == 16_060_522_496 and found["unknown"] == []
     assert estimate_of(samples.LLAMA_31_8B, {})["unknown"] == ["bytes of the weights"]
+    recorded = dict(FACTS, parameters={"value": 1000, "source": "safetensors"})
+    assert estimate_of(recorded, {"weight_bytes": 4000, "dtype": "float32"})["weights_bytes"] == 8000
     assert facts_from({"torch_dtype": 5, "architectures": ["X"]}).dtype is None
 
 

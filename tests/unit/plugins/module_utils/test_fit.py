@@ -125,5 +125,7 @@ def test_facts_of_a_plan_read_small_files_only() -> None:
         asked.append(path)
         return b'{"num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 2}' if path == "config.json" else None
 
-    facts = fit.plan_facts({"config.json": 60, "model.safetensors": 5000}, read)
+    headers = {"model.safetensors": {"F32": {"dtype": "F32", "shape": [1250]}}}
+    facts = fit.plan_facts({"config.json": 60, "model.safetensors": 5000}, read, headers.get)
     assert facts.shape is not None and facts.weight_bytes == 5000 and "model.safetensors" not in asked
+    assert (facts.parameters, facts.float32_elements) == (1250, 1250)

@@ -22,7 +22,13 @@ from ansible_collections.venom.llm.plugins.module_utils.gguf_header import (
 )
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.policy_headers import check_headers, check_weights
-from ansible_collections.venom.llm.plugins.module_utils.safetensors_header import DTYPE_BITS, header_length, parse_header, read_safetensors_header
+from ansible_collections.venom.llm.plugins.module_utils.safetensors_header import (
+    DTYPE_BITS,
+    header_length,
+    parse_header,
+    read_safetensors_header,
+    summarise,
+)
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.header_samples import (
     KEYS,
@@ -272,8 +278,20 @@ def test_headers_are_read_by_ranges_and_nothing_else() -> None:
 
 def test_known_content_is_not_read_again() -> None:
     remote = Remote(a__safetensors=GOOD, b__gguf=gguf())
-    check_headers(REF, remote.files, remote.read, {file.announced for file in remote.files})
+    assert check_headers(REF, remote.files, remote.read, {file.announced for file in remote.files}) == {}
     assert remote.reads == []
+
+
+def test_what_was_read_tells_the_elements_of_each_type() -> None:
+    header = {"a": tensor(0, 12, (3,)), "b": tensor(12, 16, (2, 1), "BF16"), "c": tensor(16, 20, (1, 1)), "__metadata__": {"x": "y"}}
+    mixed = safetensors(header, b"x" * 20)
+    remote = Remote(a__safetensors=mixed, b__gguf=gguf() + b"x" * 10_000, c__safetensors=GOOD)
+    assert check_headers(REF, remote.files, remote.read) == {
+        "a.safetensors": {"F32": {"dtype": "F32", "shape": [4]}, "BF16": {"dtype": "BF16", "shape": [2]}},
+        "c.safetensors": {"F32": {"dtype": "F32", "shape": [1]}},
+    }
+    huge = {name: {"dtype": "F4", "shape": [2**62]} for name in "abcd"}
+    assert summarise(huge) == {"F4": {"dtype": "F4", "shape": [2**63 - 1]}}
 
 
 def test_a_shard_must_have_the_tensors_that_the_index_names() -> None:

@@ -4,6 +4,7 @@
 """The arithmetic against what others have published, and against itself."""
 from __future__ import annotations
 
+import typing as t
 from dataclasses import replace
 
 import pytest
@@ -55,7 +56,31 @@ def test_weights_are_brought_to_the_type_that_serves() -> None:
     assert weight_bytes(packed, "float32") == 500
     # The files are 32 bits, whatever the configuration says of them.
     assert weight_bytes(replace(half, weight_bytes=4000, parameters=1000, float32_elements=1000)) == 2000
+    # And the reverse: a configuration that says 32 bits of files that have 16.
+    told = replace(plain, weight_bytes=2000, parameters=1000, float32_elements=0)
+    assert (weight_bytes(told), weight_bytes(told, "bfloat16"), weight_bytes(told, "float32")) == (2000, 2000, 4000)
     assert weight_bytes(ModelFacts()) is None
+
+
+@pytest.mark.parametrize(
+    ("quantization", "bits"),
+    [(None, 16), ("fp8", 8), ("fp8_per_block", 8), ("mxfp8", 8.25), ("mxfp4", 4.25), ("experts_int8", 16), ("nvfp4_per_token", 16), ("awq", 16)],
+)
+def test_what_vllm_quantises_while_it_loads(quantization: str | None, bits: float) -> None:
+    """The words of input and output stay as they are: the 9.1 GB that Llama 3.1 8B takes with fp8 are not half of 16.06."""
+    facts = samples.facts_of(dict(samples.LLAMA_31_8B, tie_word_embeddings=False), 16_060_522_496)
+    words = 2 * 128256 * 4096
+    assert weight_bytes(facts, "auto", quantization) == pytest.approx(words * 2 + (8_030_261_248 - words) * bits / 8, rel=1e-3)
+    tied = samples.facts_of(samples.LLAMA_31_8B, 16_060_522_496)
+    assert weight_bytes(tied, "auto", "fp8") == 128256 * 4096 * 2 + (8_030_261_248 - 128256 * 4096)
+
+
+def test_experts_alone_are_quantised_where_a_type_is_for_experts() -> None:
+    mixture = samples.facts_of({key: value for key, value in samples.QWEN_3_235B.items() if key != "quantization_config"}, 470 * 10**9)
+    assert weight_bytes(mixture, "auto", "experts_int8") == weight_bytes(mixture, "auto", "fp8")
+    stored = samples.facts_of(samples.QWEN_3_235B, 235 * 10**9)
+    assert weight_bytes(stored, "auto", "fp8") == 235 * 10**9
+    assert weight_bytes(ModelFacts(weight_bytes=1000, dtype="bfloat16"), "auto", "fp8") == 500
 
 
 def test_devices_share_weights_and_heads_but_no_head_is_cut() -> None:
@@ -77,6 +102,36 @@ def test_windows_types_and_requests() -> None:
     assert estimate(facts, Workload(65_536, dtype="float32")).cache == 2 * long
     eight = estimate(facts, Workload(4096, kv_dtype="q8_0", platform="ollama")).cache
     assert eight == pytest.approx(estimate(facts, Workload(4096, platform="ollama")).cache * 34 / 64, abs=1)
+
+
+def gemma_4(**changes: t.Any) -> ModelFacts:
+    """The model with its part for text changed."""
+    return samples.facts_of(dict(samples.GEMMA_4_26B, text_config={**samples.GEMMA_4_26B["text_config"], **changes}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "heads", "windowed_heads"),
+    [
+        ({}, 2, 8),
+        # Without keys that are values too, the layers that look at everything have as many heads as the others (E2B and E4B).
+        ({"attention_k_eq_v": False, "num_key_value_heads": 4}, 4, 4),
+        ({"num_global_key_value_heads": None}, 8, 8),
+        ({"global_head_dim": None}, 2, 8),
+        ({"per_layer_config": {str(layer): {"head_dim": 512, "num_key_value_heads": 1} for layer in range(5, 30, 6)}}, 1, 8),
+    ],
+)
+def test_layers_that_look_at_everything_have_widths_of_their_own(changes: dict[str, t.Any], heads: int, windowed_heads: int) -> None:
+    """transformers' Gemma4TextConfig: head_dim becomes global_head_dim, and there may be other heads for keys."""
+    facts = gemma_4(**changes)
+    kept = 25 * (1024 + 2048) * windowed_heads * (256 + 256)
+    assert estimate(facts, Workload(262_144)).cache == 2 * (5 * 262_144 * heads * (512 + 512) + kept)
+    assert ModelFacts.from_dict(facts.to_dict()).shape == facts.shape
+
+
+def test_other_widths_are_shown_and_shared() -> None:
+    found = estimate(gemma_4(), Workload(262_144, tensor_parallel=4))
+    assert "5 layers x 1 heads x (512 + 512) and 25 with a window of 1024 x 2 heads x (256 + 256), x 2 bytes" in found.lines[1]
+    assert found.cache_per_token == 5 * 1024 * 2
 
 
 def test_blocks_are_whole() -> None:

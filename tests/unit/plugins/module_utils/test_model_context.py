@@ -19,7 +19,7 @@ from ansible_collections.venom.llm.tests.unit.plugins.module_utils import model_
         ({"n_positions": 1024}, {}, 1024, 1024),
         ({"max_position_embeddings": 4096, "max_seq_len": 2048}, {}, 2048, 2048),
         ({"max_position_embeddings": 8192, "model_max_length": 131072}, {}, 131072, 131072),
-        ({"max_position_embeddings": 4096}, {"model_max_length": 2048}, 2048, 2048),
+        ({"max_position_embeddings": 131072}, {"model_max_length": 16384}, 131072, 131072),
         ({"max_position_embeddings": 4096}, {"model_max_length": 1000000000000000019884624838656}, 4096, 4096),
         ({}, {"model_max_length": 512}, 512, 512),
         ({"max_position_embeddings": 4096, "rope_scaling": {"type": "linear", "factor": 4.0}}, {}, 16384, 16384),
@@ -38,6 +38,24 @@ from ansible_collections.venom.llm.tests.unit.plugins.module_utils import model_
 def test_context(config: dict[str, t.Any], tokenizer: dict[str, t.Any], maximum: int, default: int) -> None:
     context = context_of_config(config, tokenizer)
     assert context is not None and (context.maximum, context.default) == (maximum, default)
+
+
+@pytest.mark.parametrize(
+    ("positions", "pooling", "tokens", "maximum"),
+    [
+        ("absolute", True, 512, 512),
+        ("absolute", True, 10**30, 514),
+        ("absolute", False, 512, 514),
+        ("rotary", True, 512, 514),
+        (None, True, 512, 514),
+    ],
+)
+def test_a_tokenizer_limits_absolute_positions_of_models_that_write_nothing(
+    positions: str | None, pooling: bool, tokens: int, maximum: int
+) -> None:
+    config = {"max_position_embeddings": 514, "position_embedding_type": positions}
+    context = context_of_config(config, {"model_max_length": tokens}, pooling)
+    assert context is not None and (context.maximum, context.default) == (maximum, maximum)
 
 
 @pytest.mark.parametrize("config", [{}, {"max_position_embeddings": True}, {"max_position_embeddings": "4096"}, {"max_position_embeddings": -1}])

@@ -105,6 +105,14 @@ def test_modality(config: dict[str, t.Any], files: list[str], modality: str | No
     assert read_model_facts(ModelFiles(sizes, {"config.json": content}.get)).modality == modality
 
 
+def test_a_tokenizers_limit_is_heard_where_vllm_hears_it() -> None:
+    distilled = samples.facts_of(samples.QWEN_25_14B_DISTILL, tokenizer_config={"model_max_length": 16384})
+    assert distilled.context is not None and distilled.context.maximum == 131072 and distilled.generation["max_tokens"]["max"] == 131072
+    bert = dict(samples.LLAMA_2_7B, architectures=["BertForSequenceClassification"], max_position_embeddings=514, position_embedding_type="absolute")
+    ranker = samples.facts_of(bert, tokenizer_config={"model_max_length": 512})
+    assert ranker.context is not None and (ranker.modality, ranker.context.maximum) == ("reranker", 512)
+
+
 @pytest.mark.parametrize(
     "config",
     [samples.LLAMA_31_8B, samples.DEEPSEEK_V3, samples.GEMMA_3_27B, samples.GPT_OSS_120B, samples.PHI_3_MINI_128K, {"auto_map": {"a": "b"}}],

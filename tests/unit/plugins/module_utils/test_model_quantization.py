@@ -11,6 +11,8 @@ import pytest
 from ansible_collections.venom.llm.plugins.module_utils.model_quantization import quantization_of_config, quantization_of_gguf
 
 W4A16 = {"group_0": {"weights": {"num_bits": 4, "type": "int"}, "input_activations": None}}
+W4A8 = {"group_0": {"weights": {"num_bits": 4, "type": "int"}, "input_activations": {"num_bits": 8, "type": "float"}}}
+W8A8O8 = {"group_0": {part: {"num_bits": 8, "type": "int"} for part in ("weights", "input_activations", "output_activations")}}
 W8A8 = {"group_0": {"weights": {"num_bits": 8, "type": "float"}, "input_activations": {"num_bits": 8, "type": "float"}}}
 
 
@@ -25,9 +27,12 @@ W8A8 = {"group_0": {"weights": {"num_bits": 8, "type": "float"}, "input_activati
         ({"load_in_8bit": True}, "bitsandbytes", 8, None),
         ({"quant_method": "compressed-tensors", "config_groups": W4A16}, "compressed-tensors", 4, "w4a16"),
         ({"quant_method": "compressed_tensors", "config_groups": W8A8}, "compressed-tensors", 8, "w8a8-float"),
+        ({"quant_method": "compressed-tensors", "config_groups": W4A8}, "compressed-tensors", 4, "w4a8-fp8"),
+        ({"quant_method": "compressed-tensors", "config_groups": W8A8O8}, "compressed-tensors", 8, "w8a8o8-int"),
         ({"quant_method": "compressed-tensors", "config_groups": {"a": 1, **W8A8, "b": W4A16["group_0"]}}, "compressed-tensors", 4, "w4a16"),
         ({"quant_method": "compressed-tensors", "format": "pack-quantized"}, "compressed-tensors", None, "pack-quantized"),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "modelopt_fp4", 4, "NVFP4"),
+        ({"quant_method": "modelopt", "quantization": {"quant_algo": "NVFP4"}}, "modelopt_fp4", 4, "NVFP4"),
         ({"quant_algo": "FP8"}, "modelopt", 8, "FP8"),
         ({"quant_method": "auto-round", "bits": 4}, "inc", 4, None),
         ({"quant_method": "brand_new"}, "brand_new", None, None),
@@ -45,6 +50,27 @@ def test_other_places() -> None:
     assert found is not None and found.method == "modelopt_mxfp8"
     for nothing in ({}, {"quantization_config": None}, {"quantization_config": {}}, {"quantization_config": {"quant_method": 4}}):
         assert quantization_of_config(nothing, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        ({"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_scheme": {"dynamic": False, "num_bits": 8, "type": "float"}}, "fp8"),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4", "kv_cache_scheme": {"num_bits": 4, "type": "float"}}, "nvfp4"),
+        ({"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_scheme": {"num_bits": 8, "type": "int"}}, None),
+        ({"quant_method": "modelopt", "quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}}, "fp8"),
+        ({"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "brand new"}, None),
+        ({"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_scheme": 8}, None),
+        ({"quant_method": "compressed-tensors", "config_groups": W4A16, "kv_cache_scheme": {"num_bits": 8, "type": "float"}}, "fp8"),
+        ({"quant_method": "compressed-tensors", "config_groups": W4A16, "kv_cache_scheme": None}, None),
+        ({"quant_method": "fp8", "kv_cache_scheme": {"num_bits": 8, "type": "float", "dynamic": False}}, None),
+    ],
+)
+def test_the_cache_as_the_checkpoint_says(config: dict[str, t.Any], kind: str | None) -> None:
+    found = quantization_of_config({"quantization_config": config}, {})
+    assert found is not None and found.kv_cache == kind and found.to_dict()["kv_cache"] == kind
+    legacy = quantization_of_config({}, {"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}})
+    assert legacy is not None and (legacy.method, legacy.kv_cache) == ("modelopt", "fp8")
 
 
 def test_gguf() -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,8 @@ def test_heads_for_keys(extra: dict[str, t.Any], kv_heads: int) -> None:
         ({"full_attention_interval": 4}, (2, 0, 6)),
         ({"sliding_window": 512, "sliding_window_pattern": "LLLG"}, (2, 6, 0)),
         ({"attention_chunk_size": 512, "model_type": "llama4_text"}, (2, 6, 0)),
+        ({"sliding_window_size": 128, "hybrid_layer_pattern": [0, 1, 1, 1, 1, 0, 1, 1]}, (2, 6, 0)),
+        ({"sliding_window_size": 128, "hybrid_layer_pattern": "oddly"}, (0, 8, 0)),
         ({"num_kv_shared_layers": 3}, (5, 0, 3)),
         ({"model_type": "mamba", "num_attention_heads": None}, (0, 0, 8)),
     ],
@@ -67,6 +70,7 @@ def test_parts_within_parts_and_experts() -> None:
     assert gemma is not None and (gemma.layers, gemma.window, gemma.key_size) == (62, 1024, 128)
     deepseek = shape_of_config(samples.DEEPSEEK_V3)
     assert deepseek is not None and deepseek.latent == 576 and deepseek.intermediate == 9 * 2048
+    assert (deepseek.experts, deepseek.embeddings, gemma.experts) == (256, 1, 0)
     mixtral = shape_of_config({**BASE, "intermediate_size": 100, "num_local_experts": 8, "num_experts_per_tok": 2})
     assert mixtral is not None and mixtral.intermediate == 200
     bert = shape_of_config({**BASE, "architectures": ["XLMRobertaModel"], "model_type": "xlm-roberta"})
@@ -100,8 +104,33 @@ def test_gguf_metadata() -> None:
     assert (windowed.key_size, windowed.value_size, windowed.latent) == (16, 24, 48)
 
 
+def test_layers_with_a_window_have_widths_of_their_own() -> None:
+    mimo = {**BASE, "num_key_value_heads": 2, "head_dim": 24, "v_head_dim": 16, "sliding_window_size": 128, "hybrid_layer_pattern": [0, 1] * 4}
+    shape = shape_of_config({**mimo, "swa_num_key_value_heads": 4, "swa_head_dim": 12, "swa_v_head_dim": 8})
+    assert shape is not None and (shape.kv_heads, shape.key_size, shape.value_size) == (2, 24, 16)
+    assert shape.windowed == (4, 12, 8)
+    plain = shape_of_config(mimo)
+    assert plain is not None and plain.windowed == (2, 24, 16)
+
+
+def test_gguf_metadata_of_each_layer() -> None:
+    values = {
+        "block_count": 6, "embedding_length": 64, "attention.head_count": 8, "attention.head_count_kv": [4, 4, 4, 4, 4, 1],
+        "attention.sliding_window": 512, "attention.sliding_window_pattern": [True, True, True, True, True, False],
+        "attention.key_length": 32, "attention.value_length": 32, "attention.key_length_swa": 16, "attention.value_length_swa": 16,
+    }  # fmt: skip
+    shape = shape_of_gguf("gemma4", {f"gemma4.{key}": value for key, value in values.items()})
+    assert shape is not None and (shape.full_layers, shape.windowed_layers, shape.other_layers) == (1, 5, 0)
+    assert (shape.kv_heads, shape.key_size, shape.windowed) == (1, 32, (4, 16, 16))
+    shared = shape_of_gguf("gemma4", {f"gemma4.{key}": value for key, value in {**values, "attention.shared_kv_layers": 2}.items()})
+    assert shared is not None and (shared.full_layers, shared.windowed_layers, shared.other_layers) == (0, 4, 2)
+
+
 def test_a_shape_survives_a_record_and_a_bad_record_is_none() -> None:
     shape = shape_of_config(samples.DEEPSEEK_V3)
     assert shape is not None and ModelShape.from_dict(shape.to_dict()) == shape
-    for bad in ({}, dict(shape.to_dict(), heads="x"), dict(shape.to_dict(), hidden=-1), dict(shape.to_dict(), latent=[])):
-        assert ModelShape.from_dict(bad) is None
+    older = {name: value for name, value in shape.to_dict().items() if name not in ("window", "experts", "embeddings", "windowed_kv_heads")}
+    assert ModelShape.from_dict(older) == replace(shape, experts=0, embeddings=1)
+    assert ModelShape.from_dict({}) is None
+    for bad in ({"experts": None}, {"heads": "x"}, {"hidden": -1}, {"latent": []}, {"layers": 1, "kv_heads": None}):
+        assert ModelShape.from_dict({**shape.to_dict(), **bad}) is None

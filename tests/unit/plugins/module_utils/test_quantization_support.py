@@ -16,7 +16,7 @@ from ansible_collections.venom.llm.plugins.module_utils.quantization_support imp
 
 
 def test_a_scheme_asks_for_more_than_its_method() -> None:
-    plain, narrow = support_of(Quantization("compressed-tensors")), support_of(Quantization("compressed-tensors", 8, "w8a8-float"))
+    plain, narrow = support_of(Quantization("compressed-tensors")), support_of(Quantization("compressed-tensors", 8, "w8a8-int"))
     assert plain is not None and narrow is not None and narrow.capability > plain.capability
     assert support_of(Quantization("compressed-tensors", 8, "brand new")) == plain
     assert support_of(Quantization("brand_new")) is None

@@ -19,7 +19,9 @@ def test_words_in_every_spelling() -> None:
     found = of_vllm([*words, "--max-num-seqs=64", "--max-num-batched-tokens", "4096", "--unknown", "--enforce-eager"], {})
     assert (found.context, found.kv_dtype, found.tensor_parallel, found.utilization, found.dtype) == (32768, "fp8", 2, 0.8, "half")
     assert (found.sequences, found.batched_tokens, found.quantization, found.cache_room) == (64, 4096, "fp8", None)
-    assert found.workload(4096, "cuda").tensor_parallel == 2
+    load = of_vllm(["-tp", "2", "-pp", "3", "-q", "FP8"], {}).workload(4096, "cuda")
+    assert (load.tensor_parallel, load.pipeline_parallel, load.devices, load.quantization) == (2, 3, 6, "fp8")
+    assert [of_vllm(["--max-model-len", text], {}).auto_context for text in ("auto", "-1", "4096")] == [True, True, False]
 
 
 def test_a_fixed_cache() -> None:
@@ -29,7 +31,7 @@ def test_a_fixed_cache() -> None:
 
 
 def test_what_makes_no_sense_is_left_out() -> None:
-    words = ["--max-model-len", "auto", "--gpu-memory-utilization", "7", "--tensor-parallel-size", "x", "--max-num-seqs"]
+    words = ["--max-model-len", "long", "--gpu-memory-utilization", "7", "--tensor-parallel-size", "x", "--max-num-seqs"]
     assert of_vllm(words, {"VLLM_CPU_KVCACHE_SPACE": "much"}) == ServeSettings()
 
 

@@ -44,6 +44,16 @@ def test_what_is_asked_for() -> None:
     assert words(samples.facts_of(samples.QWEN_3_235B, 10**6), device=H100, quantization="fp8") == []
 
 
+def test_weights_that_are_quantised_while_they_load_fit_better() -> None:
+    large = samples.facts_of(samples.QWEN_25_32B, 65_527_752_704)
+    a6000 = Device("A6000", 48 * GIB, 86)
+    with pytest.raises(VenomError) as caught:
+        words(large, device=a6000, context=4096)
+    assert caught.value.reason_code == "insufficient_memory"
+    for name in ("fp8", "mxfp4"):
+        assert words(large, device=a6000, context=4096, quantization=name) == ["--quantization", name, "--max-model-len", "4096"]
+
+
 def test_a_type_that_the_gpu_calculates_in() -> None:
     small = samples.facts_of(samples.QWEN_25_14B_DISTILL, 10**6)
     assert words(small, device=T4)[:2] == ["--dtype", "float16"]
