@@ -285,7 +285,8 @@ bytes_by_source:
     http://10.0.0.11:8090: 5034567890
     origin: 20480
 bytes_free:
-  description: Free bytes on the file system of the models folder, null when nothing had to be planned.
+  description:
+    - Free bytes on the file system that the models come to, of the narrowest where they come to several, null when nothing had to be planned.
   returned: success
   type: int
 files_repaired:
