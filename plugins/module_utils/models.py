@@ -302,7 +302,7 @@ def _try_to_apply(call: _Call, planned: _Planned) -> dict[str, t.Any] | None:
         current = Manifest.load(params["models_dir"])
         if current.content != call.manifest.content or not is_idle:
             # Somebody else was at work between our look and our lock, so the plan is made anew on what is there now. The manifest
-            # alone does not tell: a holder that was killed may have finished a blob, and a removal collects after it has recorded.
+            # alone does not tell: a holder that was killed may have finished a blob, or a removal have collected before its record went.
             call.manifest = current
             answers = call.ask_host()
             if _needs_source(answers) and not call.has_library(answers):
@@ -311,7 +311,7 @@ def _try_to_apply(call: _Call, planned: _Planned) -> dict[str, t.Any] | None:
             if not set(_runtimes(steps)) <= set(held):
                 return None
         applier = Applier(call.manifest, call.sources, call.host)
-        outcome = applier.apply(steps, collect_first=budget.reclaimable > 0 and budget.to_fetch > 0)
+        outcome = applier.apply(steps, budget.doomed)
     for warning in (*outcome.warnings, *call.sources.warnings()):
         context.warn(warning)
     return make_result(

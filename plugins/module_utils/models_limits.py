@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import os
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GB, Entry
-from ansible_collections.venom.llm.plugins.module_utils.models_steps import INSTALL, KEEP, REMOVE, SNAPSHOT, STORE, Step
+from ansible_collections.venom.llm.plugins.module_utils.models_leftovers import Leftover, choose, find_leftovers, kept_digests
+from ansible_collections.venom.llm.plugins.module_utils.models_steps import KEEP, REMOVE, SNAPSHOT, STORE, Step
 from ansible_collections.venom.llm.plugins.module_utils.models_usage import largest, least_recently_active, usage_by_model
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest
-from ansible_collections.venom.llm.plugins.module_utils.store import partials
-from ansible_collections.venom.llm.plugins.module_utils.store.blobs import Blobs
 from ansible_collections.venom.llm.plugins.module_utils.store.ollama import OllamaStore
 from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import device_of, measure_free, measure_usage
 
@@ -42,11 +41,12 @@ class Disk:
     free: int
     removed: int
     reclaimable: int
+    leftovers: tuple[Leftover, ...] = ()
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The arithmetic of a plan in bytes. ``reclaimable`` are blobs that nothing uses, left by failed runs.
+    """The arithmetic of a plan in bytes. ``reclaimable`` is the size of ``leftovers``; those in ``doomed`` have to go for the plan to fit.
 
     The sums are over all file systems, as the quota is; ``free`` is that of the narrowest one that the plan fetches to.
     """
@@ -57,11 +57,8 @@ class Budget:
     removed: int
     reclaimable: int
     disks: tuple[Disk, ...] = ()
-
-
-def kept_digests(steps: t.Sequence[Step]) -> frozenset[Digest]:
-    """Contents that the plan counts on, so that nobody collects them."""
-    return frozenset(digest for step in steps if step.action == INSTALL for digest in step.known.values())
+    leftovers: tuple[Leftover, ...] = ()
+    doomed: tuple[Leftover, ...] = ()
 
 
 def compute_budget(manifest: Manifest, steps: t.Sequence[Step], ollama: OllamaStore) -> Budget:
@@ -71,48 +68,38 @@ def compute_budget(manifest: Manifest, steps: t.Sequence[Step], ollama: OllamaSt
     for step in steps:
         fetched.update({(_store_of(step), announced): size for announced, size in step.missing_by_digest.items()})
     freed = _freed(manifest, steps)
-    reclaimable = {SNAPSHOT: 0, STORE: 0}
-    if any(step.method == SNAPSHOT and step.action in (INSTALL, REMOVE) for step in steps):
-        # Only whoever holds the lock of these models may collect what they left.
-        blobs = Blobs(manifest.models_dir)
-        reclaimable[SNAPSHOT] += sum(blob.size for blob in blobs.unused(kept_digests(steps)))
-        reclaimable[SNAPSHOT] += partials.usage(blobs.partial_root, keep=wanted_digests(steps))
-    if any(step.method == STORE and step.action != KEEP for step in steps):
-        # Beside the server's own methods the store may be closed to this account.
-        reclaimable[STORE] += partials.usage(ollama.partial_root, keep=wanted_digests(steps))
-        reclaimable[STORE] += ollama.staged(store_digests(steps))
+    leftovers = find_leftovers(manifest, steps, ollama)
     used = measure_usage(manifest.models_dir)
     if any(step.method != SNAPSHOT for step in steps) and not _is_within(ollama.root, manifest.models_dir):
         # What Ollama holds counts, too.
         used += ollama.usage()
-    stores = [
-        (root, _sum_of(fetched, store), _sum_of(freed, store), reclaimable[store])
-        for store, root in ((SNAPSHOT, manifest.models_dir), (STORE, ollama.root))
-    ]
-    disks = _by_file_system(stores)
+    by_device: dict[int, dict[str, str]] = {}
+    for store, root in ((SNAPSHOT, manifest.models_dir), (STORE, ollama.root)):
+        by_device.setdefault(device_of(root), {})[store] = root
+    disks = tuple(_disk(roots, fetched, freed, leftovers) for roots in by_device.values() if _sum_of(fetched, roots))
     free = min((disk.free for disk in disks), default=None)
     if free is None:
         touched = {_store_of(step) for step in steps if step.action != KEEP}
         free = measure_free(ollama.root if touched == {STORE} else manifest.models_dir)
-    return Budget(sum(fetched.values()), used, free, sum(freed.values()), sum(reclaimable.values()), disks)
+    reclaimable = sum(leftover.size for leftover in leftovers)
+    return Budget(sum(fetched.values()), used, free, sum(freed.values()), reclaimable, disks, leftovers)
 
 
-def _by_file_system(stores: t.Sequence[tuple[str, int, int, int]]) -> tuple[Disk, ...]:
-    """Folders with what they fetch, give back and may give back, added up for each file system that gets something."""
-    by_device: dict[int, list[tuple[str, int, int, int]]] = {}
-    for store in stores:
-        by_device.setdefault(device_of(store[0]), []).append(store)
-    disks = []
-    for found in by_device.values():
-        roots = tuple(root for root, to_fetch, *dummy in found if to_fetch)
-        if roots:
-            to_fetch, removed, reclaimable = (sum(numbers) for numbers in zip(*(store[1:] for store in found)))
-            disks.append(Disk(roots, to_fetch, measure_free(roots[0]), removed, reclaimable))
-    return tuple(disks)
+def _disk(
+    roots: t.Mapping[str, str],
+    fetched: t.Mapping[tuple[str, str], int],
+    freed: t.Mapping[tuple[str, Digest], int],
+    leftovers: t.Sequence[Leftover],
+) -> Disk:
+    """The file system that these stores lie on."""
+    filled = tuple(root for store, root in roots.items() if _sum_of(fetched, (store,)))
+    there = tuple(leftover for leftover in leftovers if leftover.root in roots.values())
+    reclaimable = sum(leftover.size for leftover in there)
+    return Disk(filled, _sum_of(fetched, roots), measure_free(filled[0]), _sum_of(freed, roots), reclaimable, there)
 
 
-def _sum_of(sizes: t.Mapping[tuple[str, t.Any], int], store: str) -> int:
-    return sum(size for (where, dummy_content), size in sizes.items() if where == store)
+def _sum_of(sizes: t.Mapping[tuple[str, t.Any], int], stores: t.Container[str]) -> int:
+    return sum(size for (store, dummy_content), size in sizes.items() if store in stores)
 
 
 def _store_of(step: Step) -> str:
@@ -133,17 +120,6 @@ def _freed(manifest: Manifest, steps: t.Sequence[Step]) -> dict[tuple[str, Diges
     remaining |= {(_store_of(step), digest) for step in steps for digest in kept_digests([step])}
     freed = {(_store_of_entry(entry), record.digest): record.size for entry in removed for record in entry.files}
     return {content: size for content, size in freed.items() if content not in remaining}
-
-
-def wanted_digests(steps: t.Sequence[Step]) -> frozenset[str]:
-    """Contents that the plan fetches, so that what is here of them already is not thrown away."""
-    return frozenset(file.announced for step in steps for file in step.missing)
-
-
-def store_digests(steps: t.Sequence[Step]) -> frozenset[Digest]:
-    """Contents of Ollama's store that the plan has or fetches, so that what an earlier run staged of them is not thrown away."""
-    manifests = (step.manifest for step in steps if step.method == STORE and step.manifest is not None)
-    return frozenset(layer.digest for manifest in manifests for layer in manifest.layers)
 
 
 def _is_within(path: str, folder: str) -> bool:
@@ -203,7 +179,17 @@ def check_limits(
                 limit_bytes=int(limits.reserve_gib * GIB),
                 **numbers,
             )
-    return budget
+    return replace(budget, doomed=_doomed(budget, limits))
+
+
+def _doomed(budget: Budget, limits: Limits) -> tuple[Leftover, ...]:
+    """What has to go, the oldest first: none where everything fits beside it, since somebody may still go on with it."""
+    doomed: list[Leftover] = []
+    for disk in budget.disks:
+        doomed += choose(disk.leftovers, disk.to_fetch + limits.reserve_gib * GIB - disk.free - disk.removed)
+    others = (leftover for leftover in budget.leftovers if leftover not in doomed)
+    lacking = budget.used - budget.removed + budget.to_fetch - limits.max_disk_gb * GB - sum(leftover.size for leftover in doomed)
+    return tuple(doomed + choose(others, lacking))
 
 
 def _wanted(to_fetch: int, steps: t.Sequence[Step]) -> str:

@@ -254,7 +254,7 @@ def test_locks_are_taken_in_one_order_for_what_changes(
             entered.append(self.path)
             return super().__enter__()
 
-    def apply(self: models_apply.Applier, dummy_steps: object, collect_first: bool) -> models_apply.Outcome:
+    def apply(self: models_apply.Applier, dummy_steps: object, dummy_doomed: object) -> models_apply.Outcome:
         for runtime in taken:
             with pytest.raises(VenomError), Lock(lock_path(str(tmp_path / "models"), runtime), 0.0):
                 pass

@@ -191,20 +191,6 @@ def test_a_content_for_both_folders_comes_twice_and_for_one_folder_once(measured
     assert measured(step(5, API), step(5, API)).to_fetch == 5
 
 
-def test_only_what_this_run_may_collect_is_given_back(
-    measured: t.Callable[..., Budget], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blob = tmp_path / "models" / "blobs" / "sha256" / "00" / ("0" * 64)
-    blob.parent.mkdir(parents=True)
-    blob.write_bytes(b"x" * 1000)
-    monkeypatch.setattr(models_limits.partials, "usage", lambda root, keep: 20 if ".venom" in root else 3)
-    assert measured(step(5)).reclaimable == 1003
-    assert measured(step(5, STORE)).reclaimable == 20
-    assert measured(step(5, STORE), step(0, action=KEEP)).reclaimable == 20
-    assert measured(step(5, STORE), step(0, action=REMOVE)).reclaimable == 1023
-    assert measured(step(5, API)).reclaimable == 0
-
-
 def test_a_store_that_is_closed_to_this_account_does_not_matter_to_the_server(
     measured: t.Callable[..., Budget], monkeypatch: pytest.MonkeyPatch
 ) -> None:
