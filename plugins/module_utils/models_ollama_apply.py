@@ -156,6 +156,7 @@ class OllamaApplier:
         name, insecure = self._host.pull_name(step.request.ref)
         total = step.bytes_total
         was_there = self._host.api.find_name(name) is not None
+        to_fetch = self._count_lacking(step)
 
         def advance(done: int, dummy_total: int | None, status: str) -> None:
             operation.advance(min(done, total), total, status)
@@ -168,12 +169,13 @@ class OllamaApplier:
             if not was_there:
                 self._host.api.delete(name)
         served = self._host.api.find(step.request.ref)
-        self._record_served(step, served.digest if served else None)
+        self._record_served(step, served.digest if served else None, to_fetch)
 
     def _by_cli(self, step: Step, operation: Operation, dummy_keep: t.Collection[Digest]) -> None:
         name, insecure = self._host.pull_name(step.request.ref)
         command = self._host.cli()
         was_there = command.find_name(name) is not None
+        to_fetch = self._count_lacking(step)
         command.pull(
             name,
             self._sources.transfer_options().deadline,
@@ -185,9 +187,14 @@ class OllamaApplier:
             command.copy(name, own_name)
             if not was_there:
                 command.delete(name)
-        self._record_served(step, command.find(step.request.ref))
+        self._record_served(step, command.find(step.request.ref), to_fetch)
 
-    def _record_served(self, step: Step, digest: str | None) -> None:
+    def _count_lacking(self, step: Step) -> int:
+        """Bytes that the server has to fetch, less than was planned where another model of this call brought some of them."""
+        here = self._host.served_blobs(Digest.parse(announced) for announced in step.missing_by_digest)
+        return sum(size for announced, size in step.missing_by_digest.items() if announced not in here)
+
+    def _record_served(self, step: Step, digest: str | None, fetched: int) -> None:
         if step.after is None:
             raise ValueError("a step that installs has a record")
         wanted = step.after.revision
@@ -211,7 +218,7 @@ class OllamaApplier:
             status="installed",
             display_name=step.after.display_name or step.after.name,
         )
-        self._outcome.bytes_fetched += step.bytes_to_fetch
+        self._outcome.bytes_fetched += fetched
         self._save(step, self._told(step, entry))
 
     def _told(self, step: Step, entry: Entry | None) -> Entry | None:

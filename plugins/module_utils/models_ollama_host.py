@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.models_steps import API, CLI, STORE
-from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.store.ollama import OllamaStore
 
 if t.TYPE_CHECKING:
@@ -76,6 +76,12 @@ class OllamaHost:
         from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_cli import OllamaCli
 
         return OllamaCli(command, self.params["ollama_url"], retries=self.params["retries"])
+
+    def served_blobs(self, digests: t.Iterable[Digest]) -> dict[str, Digest]:
+        """Which of these contents the server has already, as announced; none where only the command reaches it, which does not tell."""
+        if self.method == CLI and not self.api.is_up():
+            return {}
+        return {str(digest): digest for digest in digests if self.api.has_blob(digest)}
 
     def registry_of(self, ref: ModelRef) -> str:
         """The URL of the registry that has a model: the one in its name, else the operator's."""

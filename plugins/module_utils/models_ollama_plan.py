@@ -256,10 +256,11 @@ def plan_online(
     files = tuple(registry.file_for(request.ref, layer) for layer in layers)
     after = after.replace(size_bytes=sum(file.size for file in files))
     before = (entry,) if entry else ()
-    if host.method != STORE:
-        return Step(request, INSTALL, before, after, files, missing=files, method=host.method, manifest=found)
-    known = _known(request, found, manifest, host, seen)
+    is_for_store = host.method == STORE
+    known = _known(request, found, manifest, host, seen) if is_for_store else host.served_blobs(layer.digest for layer in layers)
     missing = tuple(file for file in files if file.announced not in known)
+    if not is_for_store:
+        return Step(request, INSTALL, before, after, files, known, missing, method=host.method, manifest=found)
     repaired = tuple(f"blobs/sha256-{hexdigits(announced)}" for announced in sorted(seen.damaged)) if seen.revision == found.digest else ()
     partial = find_partial(host.store.partial_root, missing)
     return Step(request, INSTALL, before, after, files, known, missing, partial, repaired=repaired, method=STORE, manifest=found)

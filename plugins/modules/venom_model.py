@@ -264,7 +264,9 @@ bytes_to_fetch:
   returned: success
   type: int
 bytes_fetched:
-  description: Bytes that were fetched and verified. V(0) in check mode.
+  description:
+    - Bytes that were fetched, what was wrong and had to be thrown away included. V(0) in check mode.
+    - Where an Ollama server fetches, the sizes of what it did not have.
   returned: success
   type: int
 bytes_kept:

@@ -232,6 +232,34 @@ def test_a_pull_is_recorded_by_what_the_registry_announced(tmp_path: Path, metho
     assert bench.plan(wanted()).action == "keep"
 
 
+@pytest.mark.parametrize("method", ["api", "cli"])
+def test_a_pull_is_counted_by_what_the_server_did_not_have(tmp_path: Path, method: str) -> None:
+    server = Server({"phi3:mini": SECOND.digest}, brings=FIRST.digest, blobs={digest_of(WEIGHTS)})
+    bench = Bench(tmp_path, method, server)
+    step = bench.plan(wanted(state="latest"))
+    assert (step.bytes_to_fetch, step.bytes_kept) == (FIRST.size - len(WEIGHTS), len(WEIGHTS))
+    assert {file["action"] for file in step.to_dict()["files"] if file["digest"] == str(digest_of(WEIGHTS))} == {"keep"}
+    bench.apply(step)
+    assert bench.outcome.bytes_fetched == FIRST.size - len(WEIGHTS)
+    assert {record.digest for record in bench.entries[0].files} == set(FIRST.blobs), "the record has all of it"
+
+
+def test_what_two_models_share_is_counted_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "api", Server(brings=FIRST.digest))
+    steps = [bench.plan(wanted()), bench.plan(wanted("user/other"))]
+    bench.apply(steps[0])
+    bench.host.server.brings, bench.host.server.blobs = SECOND.digest, set(FIRST.blobs)
+    bench.apply(steps[1])
+    assert bench.outcome.bytes_fetched == FIRST.size + SECOND.size - len(LICENSE)
+
+
+def test_a_command_whose_server_we_do_not_reach_tells_of_no_blobs(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "cli", Server(up=False, blobs={digest_of(WEIGHTS)}))
+    assert bench.host.served_blobs(FIRST.blobs) == {}
+    bench.host.server.up = True
+    assert list(bench.host.served_blobs(FIRST.blobs).values()) == [digest_of(WEIGHTS)]
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_server_is_asked_what_its_model_is(tmp_path: Path, is_there: bool) -> None:
     shown = {"details": {"format": "gguf", "quantization_level": "Q4_K_M"}, "capabilities": ["tools"]}
