@@ -99,6 +99,9 @@ def _plan_absent(request: Request, manifest: Manifest, host: OllamaHost, options
     # What is there counts, not what was recorded: somebody may have pulled another revision since.
     seen = _look_at_server(request, manifest, host).revision if method != STORE else _installed_revision(request, entry, host)
     present = seen or (entry.revision if entry else None)
+    if present is None and method != STORE:
+        # A run that was killed has it under the name that it pulled.
+        present = next(iter(host.find_left(request.ref).values()), None)
     if present is None or request.revision not in (None, present):
         return LocalAnswer(Step(request, KEEP))
     if not options.force:

@@ -17,6 +17,7 @@ from ansible_collections.venom.llm.plugins.module_utils import models_limits
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.models import run_models
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import OllamaApi
 from ansible_collections.venom.llm.plugins.module_utils.store.ollama import OllamaStore
 from lab.hub import Hub
 from lab.models import ollama_layers
@@ -276,6 +277,23 @@ def test_figures_are_of_what_the_server_lacks(host: Host, method: str) -> None:
     host.registry.add("library/tiny", "mini", layers[:-1], config)
     moved = host.step(True, ollama_method=method, state="latest", confirm_above_gb=0.0)
     assert (moved["bytes_fetched"], moved["bytes_to_fetch"], moved["bytes_kept"]) == (0, 0, moved["bytes_total"])
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_kill_between_pull_and_copy_leaves_no_name_for_good(host: Host, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    def killed(*dummy: object) -> None:
+        raise KeyboardInterrupt
+
+    host.add(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(OllamaApi, "copy", killed)
+        with pytest.raises(KeyboardInterrupt):
+            host.run(ollama_method="api")
+    assert list(host.listed()) == [f"{host.registry.host}/library/tiny:mini"]
+    host.run(ollama_method="api", state=state)
+    assert list(host.listed()) == ([] if state == "absent" else ["tiny:mini"])
+    host.run(ollama_method="api", state="absent")
+    assert (host.listed(), list((host.store / "blobs").iterdir())) == ({}, [])
 
 
 def test_a_loaded_model_is_unloaded_before_it_goes(host: Host) -> None:

@@ -281,6 +281,53 @@ def test_a_registry_of_ones_own_is_pulled_under_its_name_and_copied(tmp_path: Pa
     assert set(bench.host.server.names) == ({name, "phi3:mini"} if was_there else {"phi3:mini"}), "only what this brought goes again"
 
 
+def interrupted(*dummy: t.Any) -> t.NoReturn:
+    raise KeyboardInterrupt
+
+
+LONG = "127.0.0.1:5000/library/phi3:mini"
+
+
+@pytest.mark.parametrize("method", ["api", "cli"])
+@pytest.mark.parametrize("cut_at", ["pull", "copy", "delete"])
+@pytest.mark.parametrize("state", ["present", "latest", "absent"])
+def test_a_run_that_was_killed_leaves_no_name_for_good(
+    tmp_path: Path, method: str, cut_at: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the server has pulled, before the copy, or before the long name goes; whatever is wanted next."""
+    bench = Bench(tmp_path, method, Server(brings=FIRST.digest), registry="http://127.0.0.1:5000")
+    pull = Server.pull
+
+    def killed(self: Server, *arguments: t.Any) -> None:
+        if cut_at == "pull":
+            pull(self, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killer:
+        killer.setattr(Server, cut_at, killed)
+        with pytest.raises(KeyboardInterrupt):
+            bench.apply(bench.plan(wanted()))
+    assert LONG in bench.host.server.names and bench.entries == ()
+    step = bench.plan(wanted(state=state))
+    assert step.action == {"absent": "remove"}.get(state, "record" if cut_at == "delete" else "install")
+    bench.apply(step)
+    assert list(bench.host.server.names) == ([] if state == "absent" else ["phi3:mini"])
+    assert (len(bench.entries), bench.plan(wanted(state=state)).action) == (0 if state == "absent" else 1, "keep")
+    assert not Path(bench.host.pulls.path).exists()
+
+
+@pytest.mark.parametrize("method", ["api", "cli"])
+def test_a_name_that_somebody_else_pulled_outlives_a_kill(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, method, Server({LONG: FIRST.digest}, brings=FIRST.digest), registry="http://127.0.0.1:5000")
+    with monkeypatch.context() as killer:
+        killer.setattr(Server, "copy", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bench.apply(bench.plan(wanted()))
+    bench.apply(bench.plan(wanted()))
+    bench.apply(bench.plan(wanted(state="absent")))
+    assert bench.host.server.names == {LONG: FIRST.digest}
+
+
 @pytest.mark.parametrize("method", ["api", "cli"])
 def test_a_tag_that_moved_between_plan_and_pull_is_no_success(tmp_path: Path, method: str) -> None:
     bench = Bench(tmp_path, method, Server(brings=SECOND.digest))
