@@ -248,7 +248,7 @@ class OllamaStore(OllamaLayout):
                 yield path, status.st_size, status.st_mtime
 
     def clean(self, keep: t.Collection[Digest] | None = None, older_than: float = 0.0) -> None:
-        """Remove what killed runs left unfinished, and our own folder once it is empty. Partial files are left for the next run.
+        """Remove what killed runs left unfinished, and our own folders that are empty. Partial files are left for the next run.
 
         Staged blobs are verified, so they are kept as well: all, or with ``keep`` those, and others for ``older_than`` seconds.
         """
