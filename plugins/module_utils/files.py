@@ -131,12 +131,22 @@ class Lock:
 
     ``timeout`` in seconds, 0 tries once. ``owner`` is what others may know of the holder; it is kept as JSON in the file beside
     pid and time. Raises ``locked`` naming the holder. The file stays behind: removing it would let two processes lock two files.
+    ``mode`` is exactly that of a new file, ``ids`` are user and group that root gives it to, where another account takes the lock, too.
     """
 
-    def __init__(self, path: str, timeout: float, owner: dict[str, t.Any] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        timeout: float,
+        owner: dict[str, t.Any] | None = None,
+        mode: int = 0o644,
+        ids: tuple[int | None, int | None] = (None, None),
+    ) -> None:
         self.path = path
         self.timeout = timeout
         self.owner = owner or {}
+        self._mode = mode
+        self._ids = ids
         #: What the file was like when the lock was taken, see ``trace_of``.
         self.found: Trace | None = None
         self._descriptor: int | None = None
@@ -166,6 +176,11 @@ class Lock:
                 raise FileNotFoundError(errno.ENOENT, "replaced", self.path)
             status = os.fstat(descriptor)
             self.found = None if is_new else (status.st_mtime_ns, status.st_size)
+            if is_new:
+                os.fchmod(descriptor, self._mode)
+            if None not in self._ids and self._ids != (status.st_uid, status.st_gid):
+                # Also where a kill came between making the file and giving it away.
+                os.fchown(descriptor, *(-1 if number is None else number for number in self._ids))
             holder = dict(self.owner, pid=os.getpid(), since=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()))
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, to_json(holder), 0)
@@ -182,9 +197,9 @@ class Lock:
     def _open(self) -> tuple[int, bool]:
         flags = os.O_RDWR | os.O_NOFOLLOW
         try:
-            return os.open(self.path, flags | os.O_CREAT | os.O_EXCL, 0o644), True
+            return os.open(self.path, flags | os.O_CREAT | os.O_EXCL, self._mode), True
         except FileExistsError:
-            return os.open(self.path, flags | os.O_CREAT, 0o644), False
+            return os.open(self.path, flags | os.O_CREAT, self._mode), False
 
     def was_idle_since(self, trace: Trace | None) -> bool:
         """Whether nobody else has held the lock since ``trace`` was taken, and nobody did then."""

@@ -15,12 +15,20 @@ from contextlib import ExitStack
 
 from ansible_collections.venom.llm.plugins.module_utils import models_plan
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.files import Lock, trace_of
+from ansible_collections.venom.llm.plugins.module_utils.files import Lock, Trace, trace_of
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest, change_manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
 from ansible_collections.venom.llm.plugins.module_utils.models_request import Request
 from ansible_collections.venom.llm.plugins.module_utils.models_result import make_result, unknown_plan
-from ansible_collections.venom.llm.plugins.module_utils.models_steps import KEEP, REMOVE, LocalAnswer, PlanOptions, Step
+from ansible_collections.venom.llm.plugins.module_utils.models_steps import (
+    INSTALL,
+    KEEP,
+    REMOVE,
+    STORE,
+    LocalAnswer,
+    PlanOptions,
+    Step,
+)
 from ansible_collections.venom.llm.plugins.module_utils.names import RUNTIME_OF_PROVIDER
 
 if t.TYPE_CHECKING:
@@ -116,14 +124,17 @@ class _Call:
         self.started = time.monotonic()
         self.requests = parse_requests(params)
         self.options = PlanOptions(params["config_dir"], params["force"], context.report)
-        self.look()
         self._host: OllamaHost | None = None
         self._sources: Sources | None = None
+        self.look()
 
     def look(self) -> None:
         """Read the manifest, and note by what one can tell later that somebody has been at work since."""
         models_dir = self.params["models_dir"]
-        self.traces = {runtime: trace_of(lock_path(models_dir, runtime)) for runtime in RUNTIME_OF_PROVIDER.values()}
+        paths = [lock_path(models_dir, runtime) for runtime in RUNTIME_OF_PROVIDER.values()]
+        if any(request.ref.provider == "ollama" for request in self.requests):
+            paths.append(self.host.store.lock_path)
+        self.traces = {path: _trace_of(path) for path in paths}
         self.manifest = Manifest.load(models_dir)
 
     @property
@@ -186,6 +197,14 @@ class _Call:
                 # Whoever may only look, or has a full disk, gets the right answer all the same, it just costs a hash every time.
                 self.context.warn(f"The record of what was found is not brought up to date: {error.strerror}, {error.filename}.")
         return make_result(self.context, self.manifest, steps, None, self.started)
+
+
+def _trace_of(path: str) -> Trace | None:
+    try:
+        return trace_of(path)
+    except OSError:
+        # A store that is closed to this account; whoever can take its lock can look at it.
+        return None
 
 
 def _merged(manifest: Manifest, refreshed: t.Sequence[tuple[Entry, Entry]]) -> Manifest:
@@ -277,9 +296,27 @@ def _needs_source(answers: t.Sequence[LocalAnswer]) -> bool:
     return any(answer.step is None for answer in answers)
 
 
-def _runtimes(steps: t.Sequence[Step]) -> list[str]:
-    """Whose locks the steps need, always in the same order, so that two calls about both cannot hold one each."""
-    return sorted({step.request.runtime for step in steps if step.action != KEEP})
+def _locks_for(call: _Call, steps: t.Sequence[Step]) -> dict[str, str]:
+    """Paths of the locks that the steps need, with what each is about, always in the same order, so that two calls cannot hold one each.
+
+    What writes into Ollama's store has the lock of the store, too: a call with another models folder may have the same one.
+    """
+    runtimes = sorted({step.request.runtime for step in steps if step.action != KEEP})
+    locks = {lock_path(call.params["models_dir"], runtime): runtime for runtime in runtimes}
+    actions = {step.action for step in steps if step.method == STORE} - {KEEP}
+    if actions and (INSTALL in actions or call.host.store.exists()):
+        locks[call.host.store.lock_path] = call.host.store.root
+    return locks
+
+
+def _lock(call: _Call, path: str) -> Lock:
+    params, store = call.params, call.host.store
+    owner: dict[str, t.Any] = {"what": "venom_model", "models": [str(request.ref) for request in call.requests][:5]}
+    if path != store.lock_path:
+        return Lock(path, params["lock_timeout"], owner)
+    # Like everything in the store it belongs to the account of the server, which may take it the next time.
+    ownership = store.prepare_lock()
+    return Lock(path, params["lock_timeout"], dict(owner, models_dir=params["models_dir"]), ownership.file_mode, ownership.ids)
 
 
 def _try_to_apply(call: _Call, planned: _Planned) -> dict[str, t.Any] | None:
@@ -290,28 +327,27 @@ def _try_to_apply(call: _Call, planned: _Planned) -> dict[str, t.Any] | None:
     planner, steps, budget = planned.planner, planned.steps, planned.budget
     if planner is None or steps is None or budget is None:
         raise ValueError("what is applied was planned")
-    owner = {"what": "venom_model", "models": [str(request.ref) for request in call.requests][:5]}
     with ExitStack() as locks:
-        held = _runtimes(steps)
+        held = _locks_for(call, steps)
         is_idle = True
-        for runtime in held:
-            context.report(f"waiting for the lock of {runtime}")
-            lock = Lock(lock_path(params["models_dir"], runtime), params["lock_timeout"], owner)
+        for path, subject in held.items():
+            context.report(f"waiting for the lock of {subject}")
+            lock = _lock(call, path)
             locks.enter_context(lock)
-            is_idle = is_idle and lock.was_idle_since(call.traces[runtime])
+            is_idle = is_idle and lock.was_idle_since(call.traces[path])
         current = Manifest.load(params["models_dir"])
         if current.content != call.manifest.content or not is_idle:
             # Somebody else was at work between our look and our lock, so the plan is made anew on what is there now. The manifest
-            # alone does not tell: a holder that was killed may have finished a blob, and a removal collects after it has recorded.
+            # alone does not tell: a holder that was killed may have finished a blob, or a removal have collected before its record went.
             call.manifest = current
             answers = call.ask_host()
             if _needs_source(answers) and not call.has_library(answers):
                 return None
             steps, budget = planner.plan(call.requests, answers, current)
-            if not set(_runtimes(steps)) <= set(held):
+            if not set(_locks_for(call, steps)) <= set(held):
                 return None
         applier = Applier(call.manifest, call.sources, call.host)
-        outcome = applier.apply(steps, collect_first=budget.reclaimable > 0 and budget.to_fetch > 0)
+        outcome = applier.apply(steps, budget.doomed)
     for warning in (*outcome.warnings, *call.sources.warnings()):
         context.warn(warning)
     return make_result(

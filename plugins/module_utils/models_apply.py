@@ -20,7 +20,14 @@ from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import (
     snapshot_sha256,
     utc_now,
 )
-from ansible_collections.venom.llm.plugins.module_utils.models_limits import kept_digests, store_digests, wanted_digests
+from ansible_collections.venom.llm.plugins.module_utils.models_leftovers import (
+    FORGOTTEN_AFTER,
+    Leftover,
+    kept_digests,
+    recorded_digests,
+    store_digests,
+    wanted_digests,
+)
 from ansible_collections.venom.llm.plugins.module_utils.models_observe import observe, record_file
 from ansible_collections.venom.llm.plugins.module_utils.models_ollama_apply import OllamaApplier
 from ansible_collections.venom.llm.plugins.module_utils.models_ollama_host import OllamaHost
@@ -35,9 +42,6 @@ from ansible_collections.venom.llm.plugins.module_utils.store.snapshots import S
 from ansible_collections.venom.llm.plugins.module_utils.transfer.engine import fetch
 
 _KINDS = {INSTALL: "install", RELINK: "repair", RECORD: "update", REMOVE: "remove"}
-
-#: Seconds after which what an interrupted run left unfinished is taken for forgotten: a week.
-FORGOTTEN_AFTER = 7 * 86400.0
 
 
 @dataclass
@@ -64,10 +68,15 @@ class Applier:
         self.outcome = Outcome(manifest)
         self._ollama = OllamaApplier(sources, host, self.outcome)
 
-    def apply(self, steps: t.Sequence[Step], collect_first: bool) -> Outcome:
-        """Do every step in order. What was done before a failure stays done and recorded. Raises ``VenomError``, ``OSError``."""
+    def apply(self, steps: t.Sequence[Step], doomed: t.Sequence[Leftover] = ()) -> Outcome:
+        """Do every step in order. What was done before a failure stays done and recorded. Raises ``VenomError``, ``OSError``.
+
+        ``doomed`` are left by other runs, and in the way.
+        """
         make_folders(self.outcome.manifest.models_dir)
-        self._clean(steps, 0.0 if collect_first else FORGOTTEN_AFTER)
+        for leftover in doomed:
+            leftover.remove()
+        self._clean(steps)
         for step in sorted(steps, key=lambda step: step.action != REMOVE):
             if step.action == KEEP:
                 continue
@@ -79,28 +88,30 @@ class Applier:
                 elif step.action == RECORD:
                     self._record(step)
                 else:
-                    if collect_first and step.action == INSTALL:
-                        self._blobs.collect(kept_digests(steps))
-                        collect_first = False
                     self._publish(step, operation)
             self.outcome.operations.append({key: value for key, value in operation.record.items() if key not in ("pid", "pid_started")})
         return self.outcome
 
-    def _clean(self, steps: t.Sequence[Step], older_than: float) -> None:
-        """Clear away what crashed runs left and this one does not go on with; only below the runtimes whose locks are held."""
+    def _clean(self, steps: t.Sequence[Step]) -> None:
+        """Clear away what crashed runs left and nobody has gone on with for long; only below the runtimes whose locks are held."""
         methods = {step.method for step in steps if step.action != KEEP}
         wanted = wanted_digests(steps)
         if SNAPSHOT in methods:
-            partials.clean(self._blobs.partial_root, wanted, older_than)
+            partials.clean(self._blobs.partial_root, wanted, FORGOTTEN_AFTER)
             self._snapshots.clean()
+            self._blobs.collect(kept_digests(steps) | recorded_digests(self.outcome.manifest), older_than=FORGOTTEN_AFTER)
         if STORE in methods:
-            partials.clean(self._host.store.partial_root, wanted, older_than)
-            self._host.store.clean(keep=store_digests(steps), older_than=older_than)
+            partials.clean(self._host.store.partial_root, wanted, FORGOTTEN_AFTER)
+            self._host.store.clean(keep=store_digests(steps), older_than=FORGOTTEN_AFTER)
 
     def _remove(self, step: Step, steps: t.Sequence[Step]) -> None:
-        # Folders go first: a crash in between leaves a record whose model is damaged, which both states know how to end.
+        # Folders go first, the record last: a crash in between leaves a record whose model is damaged, which both states know how to
+        # end, and no blob of it stays that no record tells of.
         for folder in step.folders:
             self._snapshots.remove(folder)
+        gone = {entry.key_and_revision for entry in step.before}
+        used = {record.digest for entry in step.before for record in entry.files}
+        self._blobs.collect(kept_digests(steps) | recorded_digests(self.outcome.manifest, without=gone), only=used)
 
         def forget(manifest: Manifest) -> Manifest:
             for entry in step.before:
@@ -108,7 +119,6 @@ class Applier:
             return manifest
 
         self._change(forget)
-        self._blobs.collect(kept_digests(steps))
 
     def _record(self, step: Step) -> None:
         if step.after is None:

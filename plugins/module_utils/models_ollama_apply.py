@@ -44,6 +44,7 @@ class OllamaApplier:
         if step.action == REMOVE:
             self._remove(step, keep)
         elif step.action == RECORD:
+            self._remove_left(step)
             self._save(step, self._told(step, step.after))
         else:
             _INSTALLERS[step.method](self, step, operation, keep)
@@ -155,39 +156,57 @@ class OllamaApplier:
     def _by_api(self, step: Step, operation: Operation, dummy_keep: t.Collection[Digest]) -> None:
         name, insecure = self._host.pull_name(step.request.ref)
         total = step.bytes_total
-        was_there = self._host.api.find_name(name) is not None
+        to_fetch = self._count_lacking(step)
+        self._note_pull(step, name)
 
         def advance(done: int, dummy_total: int | None, status: str) -> None:
             operation.advance(min(done, total), total, status)
 
         self._host.api.pull(name, insecure, advance, self._sources.transfer_options().deadline)
-        own_name = str(step.request.ref)
-        if name != own_name:
-            # Pulled under the name of the registry; clients use the name that the operator gave.
-            self._host.api.copy(name, own_name)
-            if not was_there:
-                self._host.api.delete(name)
+        self._rename_pulled(step, name)
         served = self._host.api.find(step.request.ref)
-        self._record_served(step, served.digest if served else None)
+        self._record_served(step, served.digest if served else None, to_fetch)
 
     def _by_cli(self, step: Step, operation: Operation, dummy_keep: t.Collection[Digest]) -> None:
         name, insecure = self._host.pull_name(step.request.ref)
         command = self._host.cli()
-        was_there = command.find_name(name) is not None
+        to_fetch = self._count_lacking(step)
+        self._note_pull(step, name)
         command.pull(
             name,
             self._sources.transfer_options().deadline,
             insecure,
             lambda dummy_done, dummy_total, drawn: operation.advance(0, step.bytes_total, drawn),
         )
+        self._rename_pulled(step, name)
+        self._record_served(step, command.find(step.request.ref), to_fetch)
+
+    def _note_pull(self, step: Step, name: str) -> None:
+        """Note that the name of the registry goes again, unless it is the model's own, or somebody else had it pulled."""
+        ref, pulls = step.request.ref, self._host.pulls
+        if name != str(ref) and name not in pulls.names(ref) and self._host.client.find_name(name) is None:
+            pulls.add(ref, name)
+
+    def _rename_pulled(self, step: Step, name: str) -> None:
         own_name = str(step.request.ref)
         if name != own_name:
-            command.copy(name, own_name)
-            if not was_there:
-                command.delete(name)
-        self._record_served(step, command.find(step.request.ref))
+            # Pulled under the name of the registry; clients use the name that the operator gave.
+            self._host.client.copy(name, own_name)
+        self._remove_left(step)
 
-    def _record_served(self, step: Step, digest: str | None) -> None:
+    def _remove_left(self, step: Step) -> None:
+        """Remove the names that this model was pulled under, by this run or by one that was killed."""
+        if step.method != STORE:
+            for name in self._host.find_left(step.request.ref):
+                self._host.client.delete(name)
+            self._host.pulls.forget(step.request.ref)
+
+    def _count_lacking(self, step: Step) -> int:
+        """Bytes that the server has to fetch, less than was planned where another model of this call brought some of them."""
+        here = self._host.served_blobs(Digest.parse(announced) for announced in step.missing_by_digest)
+        return sum(size for announced, size in step.missing_by_digest.items() if announced not in here)
+
+    def _record_served(self, step: Step, digest: str | None, fetched: int) -> None:
         if step.after is None:
             raise ValueError("a step that installs has a record")
         wanted = step.after.revision
@@ -211,7 +230,7 @@ class OllamaApplier:
             status="installed",
             display_name=step.after.display_name or step.after.name,
         )
-        self._outcome.bytes_fetched += step.bytes_to_fetch
+        self._outcome.bytes_fetched += fetched
         self._save(step, self._told(step, entry))
 
     def _told(self, step: Step, entry: Entry | None) -> Entry | None:
@@ -220,6 +239,7 @@ class OllamaApplier:
 
     def _remove(self, step: Step, keep: t.Collection[Digest]) -> None:
         _REMOVERS[step.method](self, step, keep)
+        self._remove_left(step)
         self._save(step, None)
 
     def _remove_from_store(self, step: Step, keep: t.Collection[Digest]) -> None:

@@ -9,8 +9,9 @@ from functools import cached_property
 from urllib.parse import urlsplit
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.models_ollama_pulls import PullNotes
 from ansible_collections.venom.llm.plugins.module_utils.models_steps import API, CLI, STORE
-from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.store.ollama import OllamaStore
 
 if t.TYPE_CHECKING:
@@ -26,6 +27,7 @@ class OllamaHost:
     def __init__(self, params: Params, check_mode: bool = False) -> None:
         self.params = params
         self.store = OllamaStore(params["ollama_models_dir"], params["ollama_owner"])
+        self.pulls = PullNotes(params["models_dir"], params["ollama_url"])
         self._check_mode = check_mode
         self._method: str | None = None
 
@@ -76,6 +78,26 @@ class OllamaHost:
         from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_cli import OllamaCli
 
         return OllamaCli(command, self.params["ollama_url"], retries=self.params["retries"])
+
+    @property
+    def client(self) -> OllamaApi | OllamaCli:
+        """Whoever does what the server is asked for, by ``method``. Raises ``not_installed``."""
+        return self.cli() if self.method == CLI else self.api
+
+    def find_left(self, ref: ModelRef) -> dict[str, str]:
+        """Names under which runs that were killed had a model pulled and that the server still has, with what it shows of their digests."""
+        found = {}
+        for name in self.pulls.names(ref):
+            seen = self.client.find_name(name)
+            if seen is not None:
+                found[name] = seen if isinstance(seen, str) else seen.digest
+        return found
+
+    def served_blobs(self, digests: t.Iterable[Digest]) -> dict[str, Digest]:
+        """Which of these contents the server has already, as announced; none where only the command reaches it, which does not tell."""
+        if self.method == CLI and not self.api.is_up():
+            return {}
+        return {str(digest): digest for digest in digests if self.api.has_blob(digest)}
 
     def registry_of(self, ref: ModelRef) -> str:
         """The URL of the registry that has a model: the one in its name, else the operator's."""

@@ -99,6 +99,9 @@ def _plan_absent(request: Request, manifest: Manifest, host: OllamaHost, options
     # What is there counts, not what was recorded: somebody may have pulled another revision since.
     seen = _look_at_server(request, manifest, host).revision if method != STORE else _installed_revision(request, entry, host)
     present = seen or (entry.revision if entry else None)
+    if present is None and method != STORE:
+        # A run that was killed has it under the name that it pulled.
+        present = next(iter(host.find_left(request.ref).values()), None)
     if present is None or request.revision not in (None, present):
         return LocalAnswer(Step(request, KEEP))
     if not options.force:
@@ -256,10 +259,11 @@ def plan_online(
     files = tuple(registry.file_for(request.ref, layer) for layer in layers)
     after = after.replace(size_bytes=sum(file.size for file in files))
     before = (entry,) if entry else ()
-    if host.method != STORE:
-        return Step(request, INSTALL, before, after, files, missing=files, method=host.method, manifest=found)
-    known = _known(request, found, manifest, host, seen)
+    is_for_store = host.method == STORE
+    known = _known(request, found, manifest, host, seen) if is_for_store else host.served_blobs(layer.digest for layer in layers)
     missing = tuple(file for file in files if file.announced not in known)
+    if not is_for_store:
+        return Step(request, INSTALL, before, after, files, known, missing, method=host.method, manifest=found)
     repaired = tuple(f"blobs/sha256-{hexdigits(announced)}" for announced in sorted(seen.damaged)) if seen.revision == found.digest else ()
     partial = find_partial(host.store.partial_root, missing)
     return Step(request, INSTALL, before, after, files, known, missing, partial, repaired=repaired, method=STORE, manifest=found)

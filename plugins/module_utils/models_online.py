@@ -115,14 +115,15 @@ class Planner:
         return step
 
     def _ollama_facts(self, step: Step, url: str) -> ModelFacts:
-        """From the configuration that the registry, or the store, has; it is small, and without it less is known."""
+        """From the configuration that the registry, or our store, has; it is small, and without it less is known."""
         manifest = step.manifest
         if manifest is None:
             raise ValueError("an Ollama model that is installed has a manifest")
         config = next((file for file in step.files if file.announced == str(manifest.config.digest)), None)
         content = b""
         if config is not None and config.size <= ollama_facts.MAX_SMALL:
-            if config in step.missing:
+            if config in step.missing or step.method != STORE:
+                # What a server has lies in a store that may be closed to this account.
                 content = self._sources.range_reader(url)(config, 0, config.size)
             else:
                 with open(self._host.store.path(manifest.config.digest), "rb") as stream:

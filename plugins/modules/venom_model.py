@@ -264,7 +264,9 @@ bytes_to_fetch:
   returned: success
   type: int
 bytes_fetched:
-  description: Bytes that were fetched and verified. V(0) in check mode.
+  description:
+    - Bytes that were fetched, what was wrong and had to be thrown away included. V(0) in check mode.
+    - Where an Ollama server fetches, the sizes of what it did not have.
   returned: success
   type: int
 bytes_kept:
@@ -285,7 +287,8 @@ bytes_by_source:
     http://10.0.0.11:8090: 5034567890
     origin: 20480
 bytes_free:
-  description: Free bytes on the file system of the models folder, null when nothing had to be planned.
+  description:
+    - Free bytes on the file system that the models come to, of the narrowest where they come to several, null when nothing had to be planned.
   returned: success
   type: int
 files_repaired:

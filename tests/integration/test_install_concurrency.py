@@ -101,7 +101,7 @@ class Sites:
         assert blobs == {file.sha256 for name in names for file in commit_of(self.hub, name).files.values()}
         if tags:
             assert len([manifest for dummy, manifest in OllamaStore(str(folder / "store")).walk() if manifest]) == len(tags)
-            assert not (folder / "store" / ".venom").exists()
+            assert [path.name for path in (folder / "store" / ".venom").iterdir()] == ["models.lock"], "nothing unfinished"
         check_journal(models)
         check_idle(models)
 
@@ -285,7 +285,7 @@ def test_who_does_not_wait_is_told_for_whom(folder: Path, sites: Sites) -> None:
 
 
 def leave_unused(folder: Path, sites: Sites, name: str) -> Blobs:
-    """Blobs of a model as a removal has them between its record and its collecting: there, and nobody's."""
+    """Blobs as a run leaves them that ended before it published: there, and nobody's."""
     install(folder, None, **{**sites.call(folder, name=name), "models_dir": str(folder / "models")})
     blobs = Blobs(str(folder / "models"))
     (folder / "kept").mkdir()

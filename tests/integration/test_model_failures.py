@@ -23,6 +23,7 @@ from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import GB
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy
 from lab.hub import HOSTILE_NAMES, Hub
+from lab.models import safetensors
 from lab.models.hostile import hostile
 
 pytest.importorskip("huggingface_hub")
@@ -149,19 +150,41 @@ def test_quota(tmp_path: Path, hub: Hub) -> None:
     assert install(tmp_path / "host", hub, models=swap, max_disk_gb=(details["bytes_needed"] + 10000) / GB)["changed"] is True
 
 
-def test_verified_files_of_a_failed_run_are_kept_until_something_else_comes(tmp_path: Path, hub: Hub) -> None:
-    hub.add_repo("c/d", small_model(tmp_path / "other", 3, README__md="y"))
+def test_what_a_failed_run_verified_is_kept_until_its_space_is_needed(tmp_path: Path, hub: Hub) -> None:
+    hub.add_repo("c/d", small_model(tmp_path / "other", 3, README__md="y", tokenizer_config__json='{"chat_template": "none of a/b"}'))
     # The smallest file comes last, and while it is waited for the others are verified.
     hub.fault("status", path="*README*", status=503, retry_after=1, times=-1)
     with pytest.raises(VenomError):
         install(tmp_path / "host", hub, name="c/d", max_parallel=1)
-    again = install(tmp_path / "host", hub, True, name="c/d")
-    assert again["bytes_kept"] == again["bytes_total"] - 1 > 0
-    assert again["bytes_to_fetch"] == 1
     hub.faults.clear()
     assert install(tmp_path / "host", hub, name="a/b")["bytes_fetched"] > 0
-    blobs = [path for path in (tmp_path / "host" / "models" / "blobs").rglob("*") if path.is_file()]
-    assert all(path.stat().st_nlink > 1 for path in blobs)
+    again = install(tmp_path / "host", hub, True, name="c/d")
+    assert again["bytes_kept"] == again["bytes_total"] - 1 > 0
+    assert again["bytes_to_fetch"] == 1, "another model came meanwhile"
+    install(tmp_path / "host", hub, name="a/b", state="absent")
+    assert install(tmp_path / "host", hub, True, name="c/d")["bytes_to_fetch"] == 1, "and went"
+
+    hub.add_repo("e/f", small_model(tmp_path / "third", 4))
+    used = sum(size for mode, size, when in tree(tmp_path / "host" / "models").values() if mode & 0o100000)
+    small = install(tmp_path / "host", hub, True, name="e/f")["bytes_to_fetch"]
+    install(tmp_path / "host", hub, name="e/f", max_disk_gb=(used + small - 1) / GB)
+    assert install(tmp_path / "host", hub, True, name="c/d")["bytes_to_fetch"] > 1
+
+
+def test_what_an_interrupted_run_fetched_of_a_large_file_is_kept_while_others_come(tmp_path: Path, hub: Hub) -> None:
+    big = small_model(tmp_path / "big")
+    safetensors.write_model(big, [safetensors.constant("weight", (2 * 1024 * 1024, 1), 3)])
+    hub.add_repo("c/big", big)
+    hub.fault("cut", path="/lfs/*", after=3 * 1024 * 1024, times=-1)
+    with pytest.raises(VenomError):
+        install(tmp_path / "host", hub, name="c/big", max_parallel=1, retries=0)
+    hub.faults.clear()
+    before = install(tmp_path / "host", hub, True, name="c/big")
+    assert before["bytes_kept"] > 1024 * 1024
+    install(tmp_path / "host", hub, name="a/b")
+    after = install(tmp_path / "host", hub, True, name="c/big")
+    assert after["bytes_kept"] >= before["bytes_kept"] and after["bytes_to_fetch"] <= before["bytes_to_fetch"]
+    assert install(tmp_path / "host", hub, name="c/big")["bytes_fetched"] == after["bytes_to_fetch"]
 
 
 def test_confirmation(tmp_path: Path, hub: Hub) -> None:

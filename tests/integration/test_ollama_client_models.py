@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.runtimes import ollama_http
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import OllamaApi
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_cli import OllamaCli
@@ -133,6 +133,16 @@ def test_copy(stage: Stage, api: OllamaApi) -> None:
     assert {model.name: model.digest for model in api.models()} == {name: digest(stage, "tiny") for name in ("tiny:latest", "tiny-copy:latest")}
     assert code_of(api.copy, "nothere", "x") == "not_installed"
     assert code_of(api.copy, "tiny", "a b") == code_of(api.copy, "", "x") == "invalid_name"
+
+
+def test_blobs(stage: Stage, api: OllamaApi) -> None:
+    blob = Digest.parse(f"sha256:{stage.samples['tiny'].digest('model')}")
+    assert api.has_blob(blob) is False
+    stage.store("tiny")
+    assert api.has_blob(blob) is True
+    assert api.has_blob(Digest("nonsense", "0")) is False
+    stage.server.stop()
+    assert code_of(api.has_blob, blob) == "server_unreachable"
 
 
 def test_idempotence_digests(stage: Stage, api: OllamaApi) -> None:

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from integration.models_support import FakeContext, model_params, small_model, tree
 
+from ansible_collections.venom.llm.plugins.module_utils import models_limits
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.models import run_models
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import OllamaApi
 from ansible_collections.venom.llm.plugins.module_utils.store.ollama import OllamaStore
 from lab.hub import Hub
 from lab.models import ollama_layers
@@ -257,7 +259,41 @@ def test_what_an_install_left_that_never_ended_gives_way_when_space_is_needed(ho
     assert host.run(check=True)["bytes_to_fetch"] == 0, "verified bytes are kept for the next run"
     host.add(2, tag="other")
     host.run(name="tiny:other")
-    assert not staged.exists()
+    assert len(list(staged.iterdir())) == 3, "another model came meanwhile, which has one of them, too"
+    host.add(3, tag="third")
+    needed = host.run(name="tiny:third", check=True)["bytes_to_fetch"]
+    monkeypatch.setattr(models_limits, "measure_free", lambda path: needed - 1)
+    host.run(name="tiny:third")
+    assert len(list(staged.iterdir())) == 2, "no more goes than it takes"
+
+
+@pytest.mark.parametrize("method", ["api", "cli"])
+def test_figures_are_of_what_the_server_lacks(host: Host, method: str) -> None:
+    config, layers = ollama_layers(host.folder / "model", 1, 1)
+    host.registry.add("library/tiny", "mini", layers, config)
+    created = host.step(True, ollama_method=method)
+    assert created["bytes_fetched"] == created["bytes_to_fetch"] == created["bytes_total"] > 1_000_000
+    # The tag moves to the same layers but one.
+    host.registry.add("library/tiny", "mini", layers[:-1], config)
+    moved = host.step(True, ollama_method=method, state="latest", confirm_above_gb=0.0)
+    assert (moved["bytes_fetched"], moved["bytes_to_fetch"], moved["bytes_kept"]) == (0, 0, moved["bytes_total"])
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_kill_between_pull_and_copy_leaves_no_name_for_good(host: Host, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    def killed(*dummy: object) -> None:
+        raise KeyboardInterrupt
+
+    host.add(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(OllamaApi, "copy", killed)
+        with pytest.raises(KeyboardInterrupt):
+            host.run(ollama_method="api")
+    assert list(host.listed()) == [f"{host.registry.host}/library/tiny:mini"]
+    host.run(ollama_method="api", state=state)
+    assert list(host.listed()) == ([] if state == "absent" else ["tiny:mini"])
+    host.run(ollama_method="api", state="absent")
+    assert (host.listed(), list((host.store / "blobs").iterdir())) == ({}, [])
 
 
 def test_a_loaded_model_is_unloaded_before_it_goes(host: Host) -> None:

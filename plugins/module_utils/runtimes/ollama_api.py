@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.http_probe import Answer, ProbeFailed
-from ansible_collections.venom.llm.plugins.module_utils.names import OLLAMA_HOST, OLLAMA_NAMESPACE, OLLAMA_TAG, ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.names import OLLAMA_HOST, OLLAMA_NAMESPACE, OLLAMA_TAG, Digest, ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.runtimes import ollama_http
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_errors import refusal, said, scrub, unreachable
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_pull import Progress, Pull, Wish, try_again
@@ -134,6 +134,11 @@ class OllamaApi:
         if answer.status != 200:
             raise refusal(self.url, answer, wanted, name)
         return self._object(answer, wanted)
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Whether the server has a content whole, so that a pull does not fetch it. One that does not say counts as one that has not."""
+        answer = self._ask("HEAD", f"/api/blobs/{digest}", f"whether the Ollama server at {self.url} has {digest}", None, self._timeout)
+        return answer.status == 200
 
     def copy(self, source: str, destination: str) -> None:
         """Give a model a second name, also over an existing one. Raises ``not_installed``, ``invalid_name``, ``permission_denied``."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 import typing as t
 from dataclasses import dataclass
 
@@ -34,10 +35,12 @@ def hash_file(path: str, size: int) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class UnusedBlob:
-    """A blob that only the store itself still links to; ``size`` in bytes."""
+    """A blob that only the store itself still links to; ``size`` in bytes, ``left_at`` when it was written, in seconds since the epoch."""
 
+    digest: Digest
     path: str
     size: int
+    left_at: float
 
 
 class Blobs:
@@ -98,14 +101,19 @@ class Blobs:
         for digest, item in self.walk():
             status = item.stat(follow_symlinks=False)
             if status.st_nlink == 1 and digest not in keep:
-                yield UnusedBlob(item.path, status.st_size)
+                yield UnusedBlob(digest, item.path, status.st_size, status.st_mtime)
 
-    def collect(self, keep: t.Collection[Digest] = ()) -> int:
-        """Remove unused blobs and folders that become empty. Returns the bytes that were freed."""
+    def collect(self, keep: t.Collection[Digest] = (), only: t.Collection[Digest] | None = None, older_than: float = 0.0) -> int:
+        """Remove unused blobs, with ``only`` no others than those, that are older than so many seconds, and folders that become empty.
+
+        Returns the bytes that were freed.
+        """
         freed = 0
+        now = time.time()
         for item in list(self.unused(keep)):
-            os.unlink(item.path)
-            freed += item.size
+            if (only is None or item.digest in only) and now - item.left_at >= older_than:
+                os.unlink(item.path)
+                freed += item.size
         for shard in list(_entries(self.root)):
             remove_if_empty(shard.path)
         remove_if_empty(self.root)

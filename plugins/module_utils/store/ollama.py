@@ -238,14 +238,17 @@ class OllamaStore(OllamaLayout):
         """Bytes of everything below the root, a file with several names counted once, as is a layer that models share."""
         return measure_usage(self.root)
 
-    def staged(self, keep: t.Collection[Digest] = ()) -> int:
-        """Bytes that runs which never published left staged, those of ``keep`` left out."""
+    def staged(self, keep: t.Collection[Digest] = ()) -> t.Iterator[tuple[str, int, float]]:
+        """Path, bytes and time of what runs that never published left staged, those of ``keep`` left out."""
         names = {blob_name(digest) for digest in keep}
-        sizes = (size_of(os.path.join(self.staged_root, name)) for name in _names(self.staged_root) if name not in names)
-        return sum(size or 0 for size in sizes)
+        for name in _names(self.staged_root):
+            path = os.path.join(self.staged_root, name)
+            if name not in names and os.path.isfile(path) and not os.path.islink(path):
+                status = os.lstat(path)
+                yield path, status.st_size, status.st_mtime
 
     def clean(self, keep: t.Collection[Digest] | None = None, older_than: float = 0.0) -> None:
-        """Remove what killed runs left unfinished, and our own folder once it is empty. Partial files are left for the next run.
+        """Remove what killed runs left unfinished, and our own folders that are empty. Partial files are left for the next run.
 
         Staged blobs are verified, so they are kept as well: all, or with ``keep`` those, and others for ``older_than`` seconds.
         """

@@ -25,6 +25,11 @@ class OllamaLayout:
         self._account = owner
 
     @property
+    def lock_path(self) -> str:
+        """The lock that a writer of this store holds, whatever models folder its records are in. Take it after ``prepare_lock``."""
+        return os.path.join(self.root, OWN_FOLDER, "models.lock")
+
+    @property
     def partial_root(self) -> str:
         """Folder of unfinished files, on the file system of the blobs. Raises ``invalid_name`` where a symlink leads elsewhere."""
         return self.inside(OWN_FOLDER, "partial")
@@ -69,12 +74,17 @@ class OllamaLayout:
                 return False
         return True
 
-    def prepare(self) -> None:
-        """Make the folders that publishing needs, with the owner and modes of the store."""
+    def prepare_lock(self) -> Ownership:
+        """Make the folder of the lock, which like the file belongs to the owner of the store. Raises ``invalid_name``."""
         ownership = self.ownership()
         make_owned_folder(self.root, ownership)
+        make_owned_folder(self.inside(OWN_FOLDER), ownership)
+        return ownership
+
+    def prepare(self) -> None:
+        """Make the folders that publishing needs, with the owner and modes of the store."""
+        ownership = self.prepare_lock()
         own = self.inside(OWN_FOLDER)
-        make_owned_folder(own, ownership)
         for path in (self.partial_root, self.staged_root, self.inside("blobs"), self.inside("manifests")):
             make_owned_folder(path, ownership, own)
 

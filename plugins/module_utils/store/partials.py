@@ -198,24 +198,47 @@ def clean(root: str, keep: t.Collection[str], older_than: float, clock: t.Callab
             is_resumable = name + _JOURNAL in names
             is_wanted = f"{match.group(1)}:{match.group(2)}" in keep or clock() - os.lstat(path).st_mtime < older_than
             if not (is_resumable and is_wanted):
-                _remove_unless_held(path)
+                remove_unless_held(path)
     try:
         os.rmdir(root)
     except OSError:
         return
 
 
-def usage(root: str, keep: t.Collection[str] = ()) -> int:
-    """Bytes that unfinished files take on the disk, those of the digests in ``keep`` left out."""
-    total = 0
-    for name in _names(root):
-        match = _NAME.match(name[: -len(_JOURNAL)] if name.endswith(_JOURNAL) else name)
-        if match is None or f"{match.group(1)}:{match.group(2)}" not in keep:
-            try:
-                total += os.lstat(os.path.join(root, name)).st_blocks * 512
-            except FileNotFoundError:
-                continue
-    return total
+def leftovers(root: str, keep: t.Collection[str] = ()) -> t.Iterator[tuple[str, int, float]]:
+    """Path, bytes on the disk with those of the journal, and time of unfinished files, those of the digests in ``keep`` left out.
+
+    The time of what nobody could go on with is 0. Raises ``OSError``.
+    """
+    names = set(_names(root))
+    for name in sorted(names):
+        match = _NAME.match(name)
+        if name.endswith(_JOURNAL) and name[: -len(_JOURNAL)] in names:
+            continue
+        if match is not None and f"{match.group(1)}:{match.group(2)}" in keep:
+            continue
+        path = os.path.join(root, name)
+        is_resumable = match is not None and name + _JOURNAL in names
+        try:
+            status = os.lstat(path)
+            journal = os.lstat(path + _JOURNAL).st_blocks if is_resumable else 0
+        except FileNotFoundError:
+            continue
+        yield path, (status.st_blocks + journal) * 512, status.st_mtime if is_resumable else 0.0
+
+
+def remove_unless_held(path: str) -> None:
+    """Remove an unfinished file with its journal, unless a process holds it. Raises ``OSError`` for anything but its absence."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if _lock(descriptor):
+            remove_if_there(path + _JOURNAL)
+            os.unlink(path)
+    finally:
+        os.close(descriptor)
 
 
 def _names(root: str) -> list[str]:
@@ -223,16 +246,6 @@ def _names(root: str) -> list[str]:
         return os.listdir(root)
     except FileNotFoundError:
         return []
-
-
-def _remove_unless_held(path: str) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        if _lock(descriptor):
-            remove_if_there(path + _JOURNAL)
-            os.unlink(path)
-    finally:
-        os.close(descriptor)
 
 
 def _lock(descriptor: int) -> bool:

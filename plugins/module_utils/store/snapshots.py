@@ -161,7 +161,16 @@ def measure_free(path: str) -> int:
 
     The service account's share counts, not root's reserved blocks (statvfs(3), f_bavail).
     """
+    status = os.statvfs(_nearest(path))
+    return status.f_bavail * status.f_frsize
+
+
+def device_of(path: str) -> int:
+    """What tells the file system of a path, or of its nearest existing parent, from others."""
+    return os.stat(_nearest(path)).st_dev
+
+
+def _nearest(path: str) -> str:
     while not os.path.exists(path):
         path = os.path.dirname(path) or "/"
-    status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize
+    return path

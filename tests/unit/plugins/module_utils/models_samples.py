@@ -89,6 +89,7 @@ class Server:
     in_memory: dict[str, str] = field(default_factory=dict)
     shown: dict[str, t.Any] = field(default_factory=dict)
     brings: str = ""
+    blobs: set[Digest] = field(default_factory=set)
     up: bool = True
     calls: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -119,6 +120,9 @@ class Server:
             # More than all there is, as a server's figures do when a part is fetched again.
             progress(10**12, None, "pulling")
         self.names[name] = self.brings
+
+    def has_blob(self, digest: Digest) -> bool:
+        return digest in self.blobs
 
     def copy(self, source: str, destination: str) -> None:
         self.calls.append(("copy", source, destination))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,24 @@ def test_a_lock_is_not_taken_on_a_file_that_was_replaced(tmp_path: Path, monkeyp
     monkeypatch.setattr(files.fcntl, "flock", replace_once)
     with files.Lock(str(path), 5):
         assert files.read_json(str(path))["pid"] == os.getpid()
+
+
+def test_a_lock_that_another_account_takes_belongs_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "fchown", lambda descriptor, *ids: given.append(ids))
+    path = tmp_path / "some.lock"
+    before = os.umask(0o077)
+    try:
+        with files.Lock(str(path), 0, mode=0o664, ids=(12345, 12346)):
+            assert (stat.S_IMODE(path.stat().st_mode), given) == (0o664, [(12345, 12346)])
+    finally:
+        os.umask(before)
+    with files.Lock(str(path), 0, ids=(12345, 12346)):
+        assert given == [(12345, 12346)] * 2, "also one that a kill left as it was made"
+    mine = path.stat().st_uid, path.stat().st_gid
+    for ids in (mine, (None, None)):
+        with files.Lock(str(path), 0, ids=ids):
+            assert len(given) == 2
 
 
 def test_a_lock_that_could_not_be_noted_is_free_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import En
 from ansible_collections.venom.llm.plugins.module_utils.models import check_aliases, lock_path, parse_requests, run_if_unchanged, run_models
 from ansible_collections.venom.llm.plugins.module_utils.models_limits import Budget
 from ansible_collections.venom.llm.plugins.module_utils.models_request import Request
-from ansible_collections.venom.llm.plugins.module_utils.models_steps import INSTALL, KEEP, REMOVE, Step
+from ansible_collections.venom.llm.plugins.module_utils.models_steps import API, CLI, INSTALL, KEEP, REMOVE, SNAPSHOT, STORE, Step
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.models_samples import (
     NEW,
     OLD,
@@ -226,11 +226,11 @@ def test_check_mode_without_backend_says_that_it_does_not_know(tmp_path: Path) -
     assert run_models(module_params(tmp_path, name="a/b"), context)["changed"] is False
 
 
-def plan_of(*steps: tuple[str, str]) -> t.Callable[..., tuple[list[Step], Budget]]:
+def plan_of(*steps: tuple[str, str], method: str = SNAPSHOT) -> t.Callable[..., tuple[list[Step], Budget]]:
     """A planner that knows nothing but names and actions."""
 
     def plan(self: object, requests: t.Sequence[Request], *dummy: t.Any) -> tuple[list[Step], Budget]:
-        return [Step(request, action) for request, (dummy_name, action) in zip(requests, steps)], Budget(0, 0, 10**12, 0, 0)
+        return [Step(request, action, method=method) for request, (dummy_name, action) in zip(requests, steps)], Budget(0, 0, 10**12, 0, 0)
 
     return plan
 
@@ -254,7 +254,7 @@ def test_locks_are_taken_in_one_order_for_what_changes(
             entered.append(self.path)
             return super().__enter__()
 
-    def apply(self: models_apply.Applier, dummy_steps: object, collect_first: bool) -> models_apply.Outcome:
+    def apply(self: models_apply.Applier, dummy_steps: object, dummy_doomed: object) -> models_apply.Outcome:
         for runtime in taken:
             with pytest.raises(VenomError), Lock(lock_path(str(tmp_path / "models"), runtime), 0.0):
                 pass
@@ -266,6 +266,79 @@ def test_locks_are_taken_in_one_order_for_what_changes(
     items = [{"name": name, "state": "present"} for name, dummy_action in steps]
     run_models(module_params(tmp_path, models=items, ollama_method="store"), Context())
     assert entered == [lock_path(str(tmp_path / "models"), runtime) for runtime in taken]
+
+
+def call_with_store(tmp_path: Path, models_dir: str) -> dict[str, t.Any]:
+    """Parameters of a call that writes into the one store, with its records elsewhere."""
+    items = [{"name": "phi3", "state": "present"}]
+    return dict(module_params(tmp_path, models=items, ollama_method="store"), models_dir=str(tmp_path / models_dir))
+
+
+def test_a_store_has_one_writer_whatever_folder_its_records_are_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "store").mkdir(0o750)
+    lock = str(tmp_path / "store" / ".venom" / "models.lock")
+    tried: list[VenomError] = []
+
+    def apply(self: models_apply.Applier, dummy_steps: object, dummy_doomed: object) -> models_apply.Outcome:
+        with pytest.raises(VenomError) as caught:
+            run_models(call_with_store(tmp_path, "second"), Context())
+        tried.append(caught.value)
+        return self.outcome
+
+    monkeypatch.setattr(models_online.Planner, "plan", plan_of(("phi3", INSTALL), method=STORE))
+    monkeypatch.setattr(models_apply.Applier, "apply", apply)
+    run_models(call_with_store(tmp_path, "first"), Context())
+    (error,) = tried
+    assert (error.reason_code, error.details["path"]) == ("locked", lock)
+    assert error.details["holder"]["models_dir"] == str(tmp_path / "first")
+    assert (os.stat(lock).st_mode & 0o777, os.stat(os.path.dirname(lock)).st_mode & 0o777) == (0o640, 0o750), "as everything in the store"
+    with Lock(lock, 0.0):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("action", "method", "is_there", "takes"),
+    [
+        (INSTALL, STORE, False, True),
+        (REMOVE, STORE, True, True),
+        (REMOVE, STORE, False, False),
+        (KEEP, STORE, True, False),
+        (INSTALL, API, True, False),
+        (INSTALL, CLI, True, False),
+    ],
+)
+def test_only_who_writes_into_a_store_takes_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str, method: str, is_there: bool, takes: bool
+) -> None:
+    if is_there:
+        (tmp_path / "store").mkdir()
+    monkeypatch.setattr(models_online.Planner, "plan", plan_of(("phi3", action), method=method))
+    monkeypatch.setattr(models_apply.Applier, "apply", lambda self, *dummy: self.outcome)
+    run_models(call_with_store(tmp_path, "models"), Context())
+    assert (tmp_path / "store" / ".venom" / "models.lock").exists() is takes
+    assert (tmp_path / "store").exists() is (is_there or takes)
+
+
+def test_a_plan_is_made_anew_after_somebody_with_other_records_was_at_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "store").mkdir()
+    planned: list[int] = []
+    plan = plan_of(("phi3", INSTALL), method=STORE)
+
+    def counted(*arguments: t.Any) -> tuple[list[Step], Budget]:
+        planned.append(1)
+        if len(planned) == 2:
+            # Between the look and the lock of the call below.
+            with monkeypatch.context() as inner:
+                inner.setattr(models_online.Planner, "plan", plan)
+                run_models(call_with_store(tmp_path, "second"), Context())
+        return plan(*arguments)
+
+    monkeypatch.setattr(models_apply.Applier, "apply", lambda self, *dummy: self.outcome)
+    monkeypatch.setattr(models_online.Planner, "plan", counted)
+    run_models(call_with_store(tmp_path, "first"), Context())
+    assert len(planned) == 1
+    run_models(call_with_store(tmp_path, "first"), Context())
+    assert len(planned) == 3
 
 
 def test_a_lock_that_is_held_names_its_holder(tmp_path: Path) -> None:

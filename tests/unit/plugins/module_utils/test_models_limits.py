@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ import pytest
 from ansible_collections.venom.llm.plugins.module_utils import models_limits
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
-from ansible_collections.venom.llm.plugins.module_utils.models_limits import GIB, Budget, Limits, check_limits, compute_budget
+from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry, FileRecord
+from ansible_collections.venom.llm.plugins.module_utils.models_limits import GIB, Budget, Disk, Limits, check_limits, compute_budget
 from ansible_collections.venom.llm.plugins.module_utils.models_request import Request
 from ansible_collections.venom.llm.plugins.module_utils.models_steps import API, INSTALL, KEEP, REMOVE, SNAPSHOT, STORE, Step
+from ansible_collections.venom.llm.plugins.module_utils.names import Digest
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile
 from ansible_collections.venom.llm.plugins.module_utils.store.ollama import OllamaStore
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.models_samples import NEW, OLD, snapshot
@@ -31,8 +34,15 @@ def step(size: int, method: str = SNAPSHOT, hexdigits: str = "0" * 64, action: s
     return Step(Request.parse({"name": name}, "present"), action, missing=(file,) if size else (), method=method)
 
 
-def verdict(monkeypatch: pytest.MonkeyPatch, limits: Limits = LIMITS, method: str = SNAPSHOT, **numbers: int) -> VenomError | None:
+def on_one_disk(root: str, **numbers: int) -> Budget:
+    """A budget that is about one file system alone."""
     budget = Budget(**{"to_fetch": 0, "used": 0, "free": 10**15, "removed": 0, "reclaimable": 0, **numbers})
+    disk = Disk((root,), budget.to_fetch, budget.free, budget.removed, budget.reclaimable)
+    return replace(budget, disks=(disk,) if budget.to_fetch else ())
+
+
+def verdict(monkeypatch: pytest.MonkeyPatch, limits: Limits = LIMITS, method: str = SNAPSHOT, **numbers: int) -> VenomError | None:
+    budget = on_one_disk("/nonexistent/models" if method == SNAPSHOT else "/nonexistent/store", **numbers)
     monkeypatch.setattr(models_limits, "compute_budget", lambda manifest, steps, ollama: budget)
     try:
         check_limits(Manifest("/nonexistent/models"), [step(budget.to_fetch, method)], limits, OllamaStore("/nonexistent/store"))
@@ -90,7 +100,7 @@ def test_a_refusal_names_who_could_go(monkeypatch: pytest.MonkeyPatch, tmp_path:
     moments = [("a/old", OLD, "2026-01-01T00:00:00+00:00"), ("a/new", NEW, "2026-02-01T00:00:00+00:00")]
     items = [{"model": name, "revision": commit, "activated_at": moment} for name, commit, moment in moments]
     (tmp_path / "runtime.json").write_text(json.dumps({"active": {"vllm": items[1]}, "history": items}))
-    budget = Budget(**{"to_fetch": GB, "used": 0, "free": 10**15, "removed": 0, "reclaimable": 0, **numbers})
+    budget = on_one_disk(models, **{"to_fetch": GB, **numbers})
     monkeypatch.setattr(models_limits, "compute_budget", lambda manifest, steps, ollama: budget)
     with pytest.raises(VenomError) as caught:
         check_limits(manifest, [step(GB)], LIMITS, OllamaStore("/nonexistent/store"), str(tmp_path))
@@ -102,9 +112,10 @@ def test_a_refusal_names_who_could_go(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> t.Callable[..., Budget]:
-    """The budget of steps over a models folder with 100 bytes and a store with 30, on disks with 1000 and 500 free."""
+    """The budget of steps over a models folder with 100 bytes and a store with 30, on two disks with 1000 and 500 free."""
     monkeypatch.setattr(models_limits, "measure_usage", lambda path: 100)
     monkeypatch.setattr(models_limits, "measure_free", lambda path: 500 if path.endswith("store") else 1000)
+    monkeypatch.setattr(models_limits, "device_of", lambda path: 2 if path.endswith("store") else 1)
     monkeypatch.setattr(OllamaStore, "usage", lambda self: 30)
 
     def measure(*steps: Step, store: str = "store", entries: t.Sequence[t.Any] = ()) -> Budget:
@@ -119,7 +130,58 @@ def test_the_store_counts_where_the_plan_is_about_it(measured: t.Callable[..., B
     assert (measured(hub).used, measured(hub).free) == (100, 1000)
     assert (measured(own).used, measured(own).free) == (130, 500)
     assert (measured(hub, own).used, measured(hub, own).free) == (130, 500)
+    assert (measured(hub, step(0, STORE, action=KEEP)).used, measured(hub, step(0, STORE, action=KEEP)).free) == (130, 1000)
+    assert measured(step(0, STORE, action=REMOVE)).free == 500
     assert measured(own, store="models/store").used == 100, "a store below the models folder is counted with it"
+
+
+def test_each_file_system_has_a_budget_of_its_own(measured: t.Callable[..., Budget], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models, store = str(tmp_path / "models"), str(tmp_path / "store")
+    gone = ollama_entry(80)
+    removal = Step(Request.parse({"name": "phi3:mini"}, "absent"), REMOVE, before=(gone,), method=STORE)
+    assert measured(step(5), step(0, STORE, action=KEEP)).disks == (Disk((models,), 5, 1000, 0, 0),)
+    assert measured(step(5), step(7, API)).disks == (Disk((models,), 5, 1000, 0, 0), Disk((store,), 7, 500, 0, 0))
+    assert measured(step(5), removal, entries=[gone]).disks == (Disk((models,), 5, 1000, 0, 0),), "what goes there gives nothing back here"
+    monkeypatch.setattr(models_limits, "device_of", lambda path: 1)
+    assert measured(step(5), removal, entries=[gone]).disks == (Disk((models,), 5, 1000, 80, 0),)
+    assert measured(step(5), step(7, STORE)).disks == (Disk((models, store), 12, 1000, 0, 0),)
+
+
+def ollama_entry(size: int) -> Entry:
+    """The record of a model in Ollama's store."""
+    digest = Digest("sha256", "d" * 64)
+    return Entry(
+        name="phi3:mini",
+        provider="ollama",
+        runtime="ollama",
+        revision="sha256:" + "e" * 64,
+        requested_revision="mini",
+        alias=None,
+        local_path="",
+        size_bytes=size,
+        files=(FileRecord(f"blobs/sha256-{digest.hex}", size, digest),),
+        sha256="",
+        installed_at=None,
+    )
+
+
+def test_an_ollama_model_that_is_kept_limits_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file system is small, and a download that goes elsewhere does not mind."""
+    free = {"/nonexistent/models": 2000 * GB, "/nonexistent/store": 5 * GB}
+    monkeypatch.setattr(models_limits, "measure_usage", lambda path: 0)
+    monkeypatch.setattr(models_limits, "measure_free", lambda path: free[path])
+    monkeypatch.setattr(models_limits, "device_of", lambda path: sorted(free).index(path))
+
+    def check(*steps: Step) -> Budget:
+        return check_limits(Manifest("/nonexistent/models"), steps, LIMITS, OllamaStore("/nonexistent/store"))
+
+    assert check(step(10 * GB), step(0, STORE, action=KEEP)).free == 2000 * GB
+    assert check(step(10 * GB), step(3 * GB, STORE)).free == 5 * GB
+    with pytest.raises(VenomError) as caught:
+        check(step(10 * GB), step(4 * GB, STORE))
+    error = caught.value
+    assert (error.reason_code, error.details["bytes_needed"], error.details["bytes_free"]) == ("disk_full", 4 * GB, 5 * GB)
+    assert "5.00 GB are free in /nonexistent/store;" in error.found + ";" and "4.00 GB for phi3" in error.wanted and "a/b" not in error.wanted
 
 
 def test_a_content_for_both_folders_comes_twice_and_for_one_folder_once(measured: t.Callable[..., Budget]) -> None:
@@ -127,20 +189,6 @@ def test_a_content_for_both_folders_comes_twice_and_for_one_folder_once(measured
     assert measured(step(5), step(5, hexdigits="1" * 64)).to_fetch == 10
     assert measured(step(5), step(5, STORE)).to_fetch == 10
     assert measured(step(5, API), step(5, API)).to_fetch == 5
-
-
-def test_only_what_this_run_may_collect_is_given_back(
-    measured: t.Callable[..., Budget], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blob = tmp_path / "models" / "blobs" / "sha256" / "00" / ("0" * 64)
-    blob.parent.mkdir(parents=True)
-    blob.write_bytes(b"x" * 1000)
-    monkeypatch.setattr(models_limits.partials, "usage", lambda root, keep: 20 if ".venom" in root else 3)
-    assert measured(step(5)).reclaimable == 1003
-    assert measured(step(5, STORE)).reclaimable == 20
-    assert measured(step(5, STORE), step(0, action=KEEP)).reclaimable == 20
-    assert measured(step(5, STORE), step(0, action=REMOVE)).reclaimable == 1023
-    assert measured(step(5, API)).reclaimable == 0
 
 
 def test_a_store_that_is_closed_to_this_account_does_not_matter_to_the_server(

@@ -232,6 +232,34 @@ def test_a_pull_is_recorded_by_what_the_registry_announced(tmp_path: Path, metho
     assert bench.plan(wanted()).action == "keep"
 
 
+@pytest.mark.parametrize("method", ["api", "cli"])
+def test_a_pull_is_counted_by_what_the_server_did_not_have(tmp_path: Path, method: str) -> None:
+    server = Server({"phi3:mini": SECOND.digest}, brings=FIRST.digest, blobs={digest_of(WEIGHTS)})
+    bench = Bench(tmp_path, method, server)
+    step = bench.plan(wanted(state="latest"))
+    assert (step.bytes_to_fetch, step.bytes_kept) == (FIRST.size - len(WEIGHTS), len(WEIGHTS))
+    assert {file["action"] for file in step.to_dict()["files"] if file["digest"] == str(digest_of(WEIGHTS))} == {"keep"}
+    bench.apply(step)
+    assert bench.outcome.bytes_fetched == FIRST.size - len(WEIGHTS)
+    assert {record.digest for record in bench.entries[0].files} == set(FIRST.blobs), "the record has all of it"
+
+
+def test_what_two_models_share_is_counted_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "api", Server(brings=FIRST.digest))
+    steps = [bench.plan(wanted()), bench.plan(wanted("user/other"))]
+    bench.apply(steps[0])
+    bench.host.server.brings, bench.host.server.blobs = SECOND.digest, set(FIRST.blobs)
+    bench.apply(steps[1])
+    assert bench.outcome.bytes_fetched == FIRST.size + SECOND.size - len(LICENSE)
+
+
+def test_a_command_whose_server_we_do_not_reach_tells_of_no_blobs(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "cli", Server(up=False, blobs={digest_of(WEIGHTS)}))
+    assert bench.host.served_blobs(FIRST.blobs) == {}
+    bench.host.server.up = True
+    assert list(bench.host.served_blobs(FIRST.blobs).values()) == [digest_of(WEIGHTS)]
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_server_is_asked_what_its_model_is(tmp_path: Path, is_there: bool) -> None:
     shown = {"details": {"format": "gguf", "quantization_level": "Q4_K_M"}, "capabilities": ["tools"]}
@@ -251,6 +279,53 @@ def test_a_registry_of_ones_own_is_pulled_under_its_name_and_copied(tmp_path: Pa
     bench.apply(bench.plan(wanted()))
     assert bench.host.server.calls[:2] == [("pull", name, "insecure"), ("copy", name, "phi3:mini")]
     assert set(bench.host.server.names) == ({name, "phi3:mini"} if was_there else {"phi3:mini"}), "only what this brought goes again"
+
+
+def interrupted(*dummy: t.Any) -> t.NoReturn:
+    raise KeyboardInterrupt
+
+
+LONG = "127.0.0.1:5000/library/phi3:mini"
+
+
+@pytest.mark.parametrize("method", ["api", "cli"])
+@pytest.mark.parametrize("cut_at", ["pull", "copy", "delete"])
+@pytest.mark.parametrize("state", ["present", "latest", "absent"])
+def test_a_run_that_was_killed_leaves_no_name_for_good(
+    tmp_path: Path, method: str, cut_at: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the server has pulled, before the copy, or before the long name goes; whatever is wanted next."""
+    bench = Bench(tmp_path, method, Server(brings=FIRST.digest), registry="http://127.0.0.1:5000")
+    pull = Server.pull
+
+    def killed(self: Server, *arguments: t.Any) -> None:
+        if cut_at == "pull":
+            pull(self, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killer:
+        killer.setattr(Server, cut_at, killed)
+        with pytest.raises(KeyboardInterrupt):
+            bench.apply(bench.plan(wanted()))
+    assert LONG in bench.host.server.names and bench.entries == ()
+    step = bench.plan(wanted(state=state))
+    assert step.action == {"absent": "remove"}.get(state, "record" if cut_at == "delete" else "install")
+    bench.apply(step)
+    assert list(bench.host.server.names) == ([] if state == "absent" else ["phi3:mini"])
+    assert (len(bench.entries), bench.plan(wanted(state=state)).action) == (0 if state == "absent" else 1, "keep")
+    assert not Path(bench.host.pulls.path).exists()
+
+
+@pytest.mark.parametrize("method", ["api", "cli"])
+def test_a_name_that_somebody_else_pulled_outlives_a_kill(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, method, Server({LONG: FIRST.digest}, brings=FIRST.digest), registry="http://127.0.0.1:5000")
+    with monkeypatch.context() as killer:
+        killer.setattr(Server, "copy", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bench.apply(bench.plan(wanted()))
+    bench.apply(bench.plan(wanted()))
+    bench.apply(bench.plan(wanted(state="absent")))
+    assert bench.host.server.names == {LONG: FIRST.digest}
 
 
 @pytest.mark.parametrize("method", ["api", "cli"])

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.store import partials
 from ansible_collections.venom.llm.plugins.module_utils.store.extents import Extents
-from ansible_collections.venom.llm.plugins.module_utils.store.partials import Partial, clean, kept_bytes, name_of, usage
+from ansible_collections.venom.llm.plugins.module_utils.store.partials import Partial, clean, kept_bytes, leftovers, name_of, remove_unless_held
 
 MIB = 1024 * 1024
 SIZE = 8 * MIB
@@ -242,14 +242,22 @@ def test_cleaning_keeps_what_is_wanted_young_or_held(tmp_path: Path) -> None:
     (tmp_path / ".venom.1.x").write_bytes(b"half")
     (tmp_path / name_of(ONE, 5)).write_bytes(b"no journal")
     journal_of(tmp_path / name_of(TWO, 7)).write_bytes(b"no file")
-    assert usage(str(tmp_path)) >= 8 * MIB
-    assert usage(str(tmp_path), keep={ONE}) <= usage(str(tmp_path)) - 2 * MIB
+    found = {path: (size, left_at) for path, size, left_at in leftovers(str(tmp_path))}
+    assert len(found) == 7 and all(size >= 2 * MIB for size, dummy in (found[str(path)] for path in (wanted, old, young, held)))
+    assert found[str(old)][1] == 1000 and found[str(young)][1] > 10**9
+    junk = (tmp_path / ".venom.1.x", tmp_path / name_of(ONE, 5), journal_of(tmp_path / name_of(TWO, 7)))
+    assert [found[str(path)][1] for path in junk] == [0, 0, 0], "nobody goes on with these, so they are the first to go"
+    # All of one content, whatever its size.
+    assert set(found) - {path for path, *dummy in leftovers(str(tmp_path), {ONE})} == {str(wanted), str(junk[1])}
+    remove_unless_held(str(held))
+    assert held.exists()
     clean(str(tmp_path), {ONE}, 3600.0)
     assert set(os.listdir(tmp_path)) == {path.name for kept in (wanted, young, held) for path in (kept, journal_of(kept))}
     holder.close()
     clean(str(tmp_path), (), 0.0)
     assert not tmp_path.exists()
-    assert usage(str(tmp_path)) == 0
+    assert list(leftovers(str(tmp_path))) == []
+    remove_unless_held(str(held))
 
 
 def test_the_smallest_journaled_size_is_small_beside_what_a_stream_may_lose() -> None:

@@ -147,6 +147,15 @@ def test_collecting_frees_what_no_snapshot_uses(blobs: Blobs, snapshots: Snapsho
     assert not os.path.exists(blobs.root)
 
 
+def test_collecting_can_be_bounded_by_content_and_by_age(blobs: Blobs) -> None:
+    old, young = put(blobs, b"old"), put(blobs, b"young")
+    os.utime(blobs.path(old), (1000, 1000))
+    assert blobs.collect(only={young}, older_than=3600.0) == 0
+    assert blobs.collect(older_than=3600.0) == 3
+    assert blobs.collect(only={old}) == 0
+    assert blobs.collect(only={young}) == 5
+
+
 def test_cleaning_removes_what_crashed_runs_left(tmp_path: Path, blobs: Blobs, snapshots: Snapshots) -> None:
     snapshots.publish(FOLDER, {"a": put(blobs, b"one")})
     (tmp_path / "hf" / ".venom.1.abc" / "sub").mkdir(parents=True)
