@@ -28,6 +28,8 @@ TARGET_LIFETIME = 300.0
 _MAX_DRAINED = 64 * 1024
 _CONTENT_RANGE = re.compile(r"\Abytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20})\Z")
 _STRONG_ETAG = re.compile(r'\A"[\x21\x23-\x7e]{1,200}"\Z')
+#: Where OpenSSL's errors name what went wrong.
+_TLS_REASON = re.compile(r"\[SSL: ([A-Z0-9_]{1,60})\]")
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -264,7 +266,7 @@ class HttpClient:
                 verify=self._verify,
             )
         except requests.exceptions.SSLError as error:
-            raise _untrusted(url) from error
+            raise explain_tls(url, str(error)) from error
         except requests.exceptions.RequestException as error:
             raise TransientError(f"no answer from {scrub(url)} ({type(error).__name__})") from error
         except ValueError as error:
@@ -370,10 +372,15 @@ def _drain(response: requests.Response) -> None:
         response.close()
 
 
-def _untrusted(url: str) -> VenomError:
-    return VenomError(
-        "hub_unreachable",
-        wanted=f"a trusted TLS connection to {scrub(url)}",
-        found="its certificate is not trusted, or TLS failed",
-        todo="give the authority's certificates as ca_path",
-    )
+def explain_tls(url: str, cause: str) -> Exception:
+    """The error for a TLS connection that failed: final for what no try cures, else a ``TransientError``, as for a handshake that was cut."""
+    if "CERTIFICATE_VERIFY_FAILED" in cause or "doesn't match" in cause:
+        found, todo = "its certificate is not trusted", "give the authority's certificates as ca_path"
+    elif "WRONG_VERSION_NUMBER" in cause or "UNKNOWN_PROTOCOL" in cause:
+        found, todo = "it does not speak TLS", "check the port; write http:// in the URL if plain http is meant"
+    elif "[X509" in cause:
+        found, todo = "ca_path has no certificates that can be read", "correct ca_path"
+    else:
+        reason = _TLS_REASON.search(cause)
+        return TransientError(f"the TLS connection to {scrub(url)} failed" + (f" ({reason.group(1)})" if reason else ""))
+    return VenomError("hub_unreachable", wanted=f"a trusted TLS connection to {scrub(url)}", found=found, todo=todo)

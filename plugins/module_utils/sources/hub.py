@@ -13,7 +13,14 @@ from urllib.parse import quote
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef, check_paths, is_commit
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan, RemoteFile, Stream, check_small, is_wanted
-from ansible_collections.venom.llm.plugins.module_utils.sources.http import CONNECT_TIMEOUT, HostList, HttpClient, parse_endpoint, scrub
+from ansible_collections.venom.llm.plugins.module_utils.sources.http import (
+    CONNECT_TIMEOUT,
+    HostList,
+    HttpClient,
+    explain_tls,
+    parse_endpoint,
+    scrub,
+)
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import (
     RetryPolicy,
     TransientError,
@@ -232,6 +239,8 @@ class HubSource:
                 try:
                     response = super().send(request, **kwargs)
                 except httpx2.TransportError as error:
+                    if "[SSL" in str(error):
+                        raise explain_tls(str(request.url), str(error)) from error
                     raise TransientError(f"no answer from {scrub(str(request.url))} ({type(error).__name__})") from error
                 if is_transient_status(response.status_code):
                     raise TransientError(

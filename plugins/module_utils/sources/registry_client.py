@@ -21,6 +21,7 @@ from ansible_collections.venom.llm.plugins.module_utils.sources.http import (
     HttpClient,
     HttpStream,
     Part,
+    explain_tls,
     join_url,
     origin_of,
     scrub,
@@ -143,7 +144,7 @@ class RegistryClient(HttpClient):
                 verify=self._verify,
             )
         except requests.exceptions.SSLError as error:
-            raise _explain_tls(url, str(error)) from error
+            raise explain_tls(url, str(error)) from error
         except requests.exceptions.RequestException as error:
             raise TransientError(f"no answer from {scrub(url)} ({type(error).__name__})") from error
         except ValueError as error:
@@ -259,13 +260,3 @@ def _repository_of(url: str) -> str:
 
 def _unauthorized(url: str, found: str, todo: str) -> VenomError:
     return VenomError("unauthorized", wanted=f"to read {scrub(url)}", found=found, todo=todo)
-
-
-def _explain_tls(url: str, cause: str) -> Exception:
-    if "CERTIFICATE_VERIFY_FAILED" in cause or "doesn't match" in cause:
-        found, todo = "its certificate is not trusted", "give the authority's certificates as ca_path"
-    elif "WRONG_VERSION_NUMBER" in cause or "UNKNOWN_PROTOCOL" in cause:
-        found, todo = "it does not speak TLS", "check the port; write http:// before the registry's name if plain http is meant"
-    else:
-        return TransientError(f"the TLS connection to {scrub(url)} failed")
-    return VenomError("hub_unreachable", wanted=f"a trusted TLS connection to {scrub(url)}", found=found, todo=todo)
