@@ -24,6 +24,7 @@ from ansible_collections.venom.llm.plugins.module_utils.sources.http import (
     explain_tls,
     join_url,
     origin_of,
+    redirect_target,
     scrub,
 )
 from ansible_collections.venom.llm.plugins.module_utils.sources.registry_auth import Credentials, RegistryHosts, parse_challenges
@@ -112,7 +113,7 @@ class RegistryClient(HttpClient):
             response = self._send(url, {"Accept": accept}, sent)
             if response.status_code in _REDIRECTS:
                 response.close()
-                before, url = url, join_url(url, response.headers.get("Location", ""))
+                before, url = url, redirect_target(url, response)
                 redirects += 1
             elif response.status_code == 401 and may_log_in and origin_of(url) == origin_of(self.hosts.endpoint):
                 response.close()
@@ -147,14 +148,6 @@ class RegistryClient(HttpClient):
             raise explain_tls(url, str(error)) from error
         except requests.exceptions.RequestException as error:
             raise TransientError(f"no answer from {scrub(url)} ({type(error).__name__})") from error
-        except ValueError as error:
-            # requests looks at a Location even where it is not to follow it, and gives up on one that is no URL or no UTF-8.
-            raise VenomError(
-                "redirect_refused",
-                wanted=f"an answer from {scrub(url)}",
-                found=f"a redirect to something that is no URL ({type(error).__name__})",
-                todo="check the registry's URL, and proxies on the way",
-            ) from error
 
     def _read(self, url: str, response: requests.Response, limit: int) -> Answer:
         status, headers = response.status_code, response.headers

@@ -4,23 +4,61 @@
 """What servers do to a stream of bytes: lines that end in the handshake, bodies that never end, answers that are legal and rare."""
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import queue
+import time
 import typing as t
 
 import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
-from ansible_collections.venom.llm.plugins.module_utils.sources.base import TransientError
+from ansible_collections.venom.llm.plugins.module_utils.sources import http
+from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile, TransientError
 from ansible_collections.venom.llm.plugins.module_utils.sources.http import HostList, HttpClient, explain_tls
 from ansible_collections.venom.llm.plugins.module_utils.sources.hub import HubSource
+from ansible_collections.venom.llm.plugins.module_utils.sources.ranges import RangeReader
 from ansible_collections.venom.llm.plugins.module_utils.sources.registry import RegistrySource
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy
-from ansible_collections.venom.llm.tests.unit.plugins.module_utils.scripted_http import ScriptedHttp
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.scripted_http import Line, ScriptedHttp, Speaker, reply
 
 pytest.importorskip("requests")
 
+COMMIT = "9" * 40
 #: Two tries without a wait between them.
 TWICE = RetryPolicy(retries=1, base=0.0, cap=0.0)
+
+
+def drip(head: str, count: int = 100) -> Speaker:
+    """An answer of which a byte comes now and then, and that ends after so many."""
+
+    def speak(line: Line) -> None:
+        line.send(head.encode() + b"\r\n")
+        for dummy in range(count):
+            line.send(b" ")
+            time.sleep(0.02)
+
+    return speak
+
+
+def redirect(headers: str, body: bytes, left: queue.Queue[bool], is_dripping: bool = False) -> Speaker:
+    """A redirect to /y whose body does not end; whether the client left it."""
+
+    def speak(line: Line) -> None:
+        line.send(f"HTTP/1.1 302 Found\r\nLocation: /y\r\n{headers}\r\n".encode() + body)
+        with contextlib.suppress(OSError):
+            for dummy in range(500 if is_dripping else 0):
+                line.send(b" ")
+                time.sleep(0.02)
+            left.put(not is_dripping and line.wait_for_hang_up())
+            return
+        left.put(True)
+
+    return speak
+
+
+ENDLESS = ("Transfer-Encoding: chunked\r\n", b"5\r\nwords\r\n")
 
 
 @pytest.fixture
@@ -80,3 +118,76 @@ def test_a_hub_whose_handshakes_are_cut_is_unreachable(server: ScriptedHttp) -> 
     with pytest.raises(VenomError) as caught:
         source.find_commit(ModelRef.parse("a/b"), "main")
     assert (caught.value.reason_code, "2 tries" in caught.value.found) == ("hub_unreachable", True)
+
+
+# Bodies that do not end
+
+
+def test_nobody_reads_an_endless_redirect_of_a_stream(server: ScriptedHttp) -> None:
+    left: queue.Queue[bool] = queue.Queue()
+    server.on("GET", "/x", redirect(*ENDLESS, left))
+    server.on("GET", "/y", reply(200, b"right"))
+    stream = client(server, stall_timeout=2.0).open(f"{server.url}/x", size=5)
+    assert b"".join(stream) == b"right"
+    assert left.get(timeout=30)
+
+
+def test_nobody_reads_an_endless_redirect_of_a_small_answer(server: ScriptedHttp) -> None:
+    left: queue.Queue[bool] = queue.Queue()
+    server.on("GET", "/v2/library/tiny/manifests/latest", redirect(*ENDLESS, left))
+    server.on("GET", "/y", reply(401))
+    with pytest.raises(VenomError):
+        RegistrySource(server.url, stall_timeout=2.0).find_manifest(ModelRef.parse("tiny", "ollama"))
+    assert left.get(timeout=30)
+    assert server.paths()[-1] == "GET /y"
+
+
+def test_nobody_reads_an_endless_redirect_of_a_hub(server: ScriptedHttp) -> None:
+    pytest.importorskip("huggingface_hub")
+    left: queue.Queue[bool] = queue.Queue()
+    server.on("GET", "/api/models/a/b/revision/main", redirect(*ENDLESS, left))
+    server.on("GET", "/y", reply(200, {"id": "a/b", "sha": COMMIT}))
+    assert HubSource(server.url, stall_timeout=2.0, retry_policy=TWICE).find_commit(ModelRef.parse("a/b"), "main") == COMMIT
+    assert left.get(timeout=30)
+
+
+def test_a_redirect_that_drips_loses_its_connection(server: ScriptedHttp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_MAX_DRAINING", 0.1)
+    left: queue.Queue[bool] = queue.Queue()
+    server.on("GET", "/x", redirect("Content-Length: 500\r\n", b"", left, is_dripping=True))
+    server.on("GET", "/y", reply(200, b"right"))
+    assert b"".join(client(server).open(f"{server.url}/x", size=5)) == b"right"
+    assert left.get(timeout=30)
+
+
+@pytest.mark.parametrize("location", ["http://[::1/x", "//[/x", "/\xff"])
+def test_a_redirect_to_what_is_no_url(server: ScriptedHttp, location: str) -> None:
+    answer = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
+    server.on("GET", "/x", lambda line: line.send(answer))
+    with pytest.raises(VenomError) as caught:
+        client(server).open(f"{server.url}/x")
+    assert caught.value.reason_code == "redirect_refused"
+
+
+def test_a_stream_that_drips_is_a_broken_line(server: ScriptedHttp) -> None:
+    server.on("GET", "/x", drip("HTTP/1.1 206 P\r\nContent-Range: bytes 0-99999/200000\r\nContent-Length: 100000\r\n"))
+    file = RemoteFile("model.safetensors", 200000, "1" * 64, None, f"{server.url}/x")
+    source = HubSource(server.url, stall_timeout=0.2, retry_policy=RetryPolicy(retries=0))
+    with pytest.raises(VenomError) as caught:
+        RangeReader(source, RetryPolicy(retries=0))(file, 0, 100000)
+    assert (caught.value.reason_code, "bytes a second" in caught.value.found) == ("hub_unreachable", True)
+
+
+def test_a_small_file_that_drips_is_a_broken_line(server: ScriptedHttp) -> None:
+    server.on("GET", "/x", drip("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n"))
+    file = RemoteFile("config.json", 5000, None, "1" * 40, f"{server.url}/x")
+    with pytest.raises(VenomError) as caught:
+        HubSource(server.url, stall_timeout=0.2, retry_policy=RetryPolicy(retries=0)).read(file, 10000)
+    assert (caught.value.reason_code, "bytes a second" in caught.value.found) == ("hub_unreachable", True)
+
+
+def test_what_is_slow_and_ends_is_no_drip(server: ScriptedHttp) -> None:
+    content = b" " * 20
+    server.on("GET", "/x", drip("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n", 20))
+    file = RemoteFile("config.json", 20, None, hashlib.sha1(b"blob 20\0" + content).hexdigest(), f"{server.url}/x")
+    assert HubSource(server.url, stall_timeout=5.0).read(file, 10000) == content
