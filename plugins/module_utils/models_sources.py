@@ -148,7 +148,7 @@ class Sources:
     def __init__(self, params: t.Mapping[str, t.Any], started: float) -> None:
         self._params = params
         self._started = started
-        self._retry_policy = RetryPolicy(retries=params["retries"])
+        self._retry_policy = RetryPolicy(retries=params["retries"], ends=started + params["deadline"] if params["deadline"] else None)
         self._bandwidth_limit = parse_rate(params["bandwidth_limit"])
         self._hub: RememberingSource | None = None
         self._registries: dict[str, RegistrySource | MirrorSource] = {}

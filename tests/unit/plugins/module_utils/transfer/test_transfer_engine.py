@@ -122,6 +122,15 @@ def test_retry_after_is_obeyed_within_the_budget(tmp_path: Path) -> None:
     assert caught.value.reason_code == "rate_limited"
 
 
+def test_a_wait_beyond_the_deadline_is_told_at_once(tmp_path: Path) -> None:
+    source = FakeSource({"a": b"content"}, {"a": [Answer(error=TransientError("429", 429, retry_after=42.0))]})
+    policy = RetryPolicy(retries=2, ends=141.0, clock=lambda: 100.0)
+    with pytest.raises(VenomError) as caught:
+        transfer(tmp_path, source, [remote("a", b"content")], retry_policy=policy)
+    assert (caught.value.reason_code, caught.value.details["retry_after"], len(source.requests)) == ("rate_limited", 42.0, 1)
+    assert transfer(tmp_path, source, [remote("a", b"content")], retry_policy=policy)[1] == []
+
+
 def test_what_one_stream_is_told_holds_for_all(tmp_path: Path) -> None:
     now = [100.0]
     source = FakeSource({"a": b"aa", "b": b"b"}, {"a": [Answer(error=TransientError("429", 429, retry_after=42.0))]})
