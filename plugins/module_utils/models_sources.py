@@ -77,8 +77,6 @@ def parse_rate(text: str | None) -> int | None:
 class _MemoryStream:
     """Bytes that planning has read already."""
 
-    identity: str | None = None
-
     def __init__(self, content: bytes, offset: int) -> None:
         self.offset = offset
         self._stream = io.BytesIO(content)

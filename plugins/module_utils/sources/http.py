@@ -30,7 +30,6 @@ TARGET_LIFETIME = 300.0
 _MAX_DRAINED = 64 * 1024
 _MAX_DRAINING = 1.0
 _CONTENT_RANGE = re.compile(r"\Abytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20})\Z")
-_STRONG_ETAG = re.compile(r'\A"[\x21\x23-\x7e]{1,200}"\Z')
 #: Where OpenSSL's errors name what went wrong.
 _TLS_REASON = re.compile(r"\[SSL: ([A-Z0-9_]{1,60})\]")
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -165,11 +164,10 @@ class HostList:
 class HttpStream:
     """The body of one answer, beginning at ``offset``. It breaks when the server drips."""
 
-    def __init__(self, response: requests.Response, offset: int, identity: str | None, stall_timeout: float) -> None:
+    def __init__(self, response: requests.Response, offset: int, stall_timeout: float) -> None:
         self._response = response
         self._stall_timeout = stall_timeout
         self.offset = offset
-        self.identity = identity
 
     def __iter__(self) -> t.Iterator[bytes]:
         import urllib3
@@ -340,9 +338,7 @@ def _checked(url: str, response: requests.Response, part: Part, stall_timeout: f
     if status in (200, 206):
         found = _find_fault(response, part)
         if found is None:
-            etag = headers.get("ETag", "")
-            identity = "{}://{}:{} {}".format(*origin_of(url), etag) if _STRONG_ETAG.match(etag) else None
-            return HttpStream(response, part.offset if status == 206 else 0, identity, stall_timeout)
+            return HttpStream(response, part.offset if status == 206 else 0, stall_timeout)
     else:
         found = f"HTTP {status}"
     response.close()

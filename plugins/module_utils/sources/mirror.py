@@ -28,7 +28,6 @@ class _Counted:
 
     def __init__(self, mirrors: Mirrors, content: str, stream: Stream) -> None:
         self.offset = stream.offset
-        self.identity = stream.identity
         self._mirrors = mirrors
         self._content = content
         self._stream = stream
@@ -49,9 +48,6 @@ class _Counted:
 
 class _MirrorStream:
     """A stream of a mirror, which is left when it breaks, ends early or stalls."""
-
-    #: A content has one version only, whatever a server says of its files.
-    identity: str | None = None
 
     def __init__(self, source: MirrorSource, mirror: Mirror, file: RemoteFile, stream: Stream, end: int, started: float) -> None:
         self.offset = stream.offset

@@ -159,10 +159,6 @@ class Worker(threading.Thread):
             self._stream = None
 
     def _begin(self, span: Span, stream: Stream) -> None:
-        if stream.identity is not None:
-            self._board.identify(span, stream.identity)
-            if self._is_unwanted(span):
-                raise _Leave
         if stream.offset == span.position:
             if span.position:
                 span.file.is_solo = False
