@@ -29,7 +29,8 @@ TARGET_LIFETIME = 300.0
 #: Bytes of a redirect that are read to keep its connection, and seconds after which the connection is given up instead.
 _MAX_DRAINED = 64 * 1024
 _MAX_DRAINING = 1.0
-_CONTENT_RANGE = re.compile(r"\Abytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20})\Z")
+#: As RFC 9110 has it: the unit in any case, and ``*`` for a size that the server does not know.
+_CONTENT_RANGE = re.compile(r"\A(?i:bytes) ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20}|\*)\Z")
 #: Where OpenSSL's errors name what went wrong.
 _TLS_REASON = re.compile(r"\[SSL: ([A-Z0-9_]{1,60})\]")
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -324,12 +325,14 @@ class Part:
         return self.offset + self.length if self.length is not None else self.size
 
     def matches(self, content_range: str) -> bool:
-        """Whether a 206 says start, end and total as they were asked for."""
+        """Whether a 206 says start, end and total as they were asked for. It may leave the total open."""
         match = _CONTENT_RANGE.match(content_range)
         if match is None:
             return False
-        start, last, total = (int(group) for group in match.groups())
-        return start == self.offset and last + 1 == (total if self.end is None else self.end) and total == (total if self.size is None else self.size)
+        start, end = int(match.group(1)), int(match.group(2)) + 1
+        total = self.size if match.group(3) == "*" else int(match.group(3))
+        wanted_end = total if self.end is None else self.end
+        return start == self.offset and wanted_end in (None, end) and self.size in (None, total)
 
 
 def _checked(url: str, response: requests.Response, part: Part, stall_timeout: float) -> HttpStream:

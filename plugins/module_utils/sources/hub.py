@@ -173,10 +173,10 @@ class HubSource:
         except errors.GatedRepoError as error:
             raise self._gated(ref) from error
         except errors.RevisionNotFoundError as error:
-            raise VenomError(
-                "revision_not_found", wanted=wanted, found="no such branch, tag or commit", todo="check the revision", model=str(ref)
-            ) from error
+            raise self._no_revision(ref, wanted) from error
         except errors.HfHubHTTPError as error:
+            if error.response.status_code == 404 and "X-Error-Code" not in error.response.headers and self._has_repository(api, ref):
+                raise self._no_revision(ref, wanted) from error
             raise self._from_status(ref, wanted, error) from error
         except Exception as error:
             # What the library makes of an answer that is no hub's: JSON, key, type and value errors of many kinds.
@@ -186,6 +186,19 @@ class HubSource:
                 found=f"an answer that huggingface_hub does not understand ({type(error).__name__})",
                 todo="check that endpoint is a Hugging Face hub, and proxies on the way",
             ) from error
+
+    def _has_repository(self, api: t.Any, ref: ModelRef) -> bool:
+        """Whether a hub of another make, which doesn't say what it lacks, shows the repository. Only to word an error: no for whatever fails."""
+        try:
+            api.model_info(ref.name, timeout=self._stall_timeout)
+        except Exception:
+            return False
+        return True
+
+    @staticmethod
+    def _no_revision(ref: ModelRef, wanted: str) -> VenomError:
+        found = "no such branch, tag or commit"
+        return VenomError("revision_not_found", wanted=wanted, found=found, todo="check the revision", model=str(ref))
 
     def _from_status(self, ref: ModelRef, wanted: str, error: t.Any) -> VenomError:
         status = error.response.status_code

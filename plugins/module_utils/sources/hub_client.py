@@ -18,6 +18,7 @@ from ansible_collections.venom.llm.plugins.module_utils.sources.http import (
     MAX_REDIRECTS,
     HostList,
     explain_tls,
+    join_url,
     scrub,
 )
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import is_transient_status, read_retry_after
@@ -27,7 +28,7 @@ from ansible_collections.venom.llm.plugins.module_utils.transfer.pace import LEA
 MAX_ANSWER = 64 * 1024 * 1024
 ANSWER_TIMEOUT = 600.0
 #: Headers that an answer gets anew with the body that was read.
-_REPLACED = ("content-encoding", "content-length", "transfer-encoding")
+_REPLACED = ("content-encoding", "content-length", "transfer-encoding", "link")
 
 
 class Answers:
@@ -121,10 +122,13 @@ def make_client(hosts: HostList, ca_path: str | None, stall_timeout: float, cloc
 
 
 def _with_body(response: t.Any, body: bytes) -> t.Any:
-    """The answer with the body that was read."""
+    """The answer with the body that was read. Where its next page is, is told as a whole URL: a hub may give a relative one (RFC 8288)."""
     import httpx2
 
     headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _REPLACED]
+    following = response.links.get("next", {}).get("url")
+    if following:
+        headers.append(("Link", f'<{join_url(str(response.url), following)}>; rel="next"'))
     return httpx2.Response(
         response.status_code, headers=headers, content=body, request=response.request, extensions=response.extensions
     )

@@ -16,7 +16,7 @@ from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.sources import http
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import RemoteFile, TransientError
-from ansible_collections.venom.llm.plugins.module_utils.sources.http import HostList, HttpClient, explain_tls
+from ansible_collections.venom.llm.plugins.module_utils.sources.http import HostList, HttpClient, Part, explain_tls
 from ansible_collections.venom.llm.plugins.module_utils.sources.hub import HubSource
 from ansible_collections.venom.llm.plugins.module_utils.sources.ranges import RangeReader
 from ansible_collections.venom.llm.plugins.module_utils.sources.registry import RegistrySource
@@ -118,6 +118,27 @@ def test_a_hub_whose_handshakes_are_cut_is_unreachable(server: ScriptedHttp) -> 
     with pytest.raises(VenomError) as caught:
         source.find_commit(ModelRef.parse("a/b"), "main")
     assert (caught.value.reason_code, "2 tries" in caught.value.found) == ("hub_unreachable", True)
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "expected"),
+    [
+        (Part(0, 5, 10), "bytes 0-4/10", True),
+        (Part(0, 5, 10), "bytes 0-4/*", True),
+        (Part(0, 5, 10), "BYTES 0-4/10", True),
+        (Part(5, None, 10), "bytes 5-9/*", True),
+        (Part(5, None, None), "bytes 5-9/10", True),
+        (Part(5, None, None), "bytes 5-9/*", True),
+        (Part(5, None, None), "bytes 5-8/10", False),
+        (Part(0, 5, 10), "bytes 0-5/*", False),
+        (Part(0, 5, 10), "bytes 1-4/*", False),
+        (Part(0, 5, 10), "bytes 0-4/11", False),
+        (Part(0, 5, 10), "bytes */10", False),
+        (Part(0, 5, 10), "lines 0-4/10", False),
+    ],
+)
+def test_what_a_part_may_be_told_as(part: Part, text: str, expected: bool) -> None:
+    assert part.matches(text) is expected
 
 
 # Bodies that do not end

@@ -96,3 +96,33 @@ def test_redirects_that_lead_nowhere(server: ScriptedHttp, location: str) -> Non
     server.on("GET", REVISION, lambda line: line.send(answer))
     server.on("GET", "/again", lambda line: line.send(answer))
     assert refused(HubSource(server.url, retry_policy=ONE_TRY)).reason_code == "redirect_refused"
+
+
+@pytest.mark.parametrize("link", ["/api/next?cursor=2", "../../../../next?cursor=2", "{url}/api/next?cursor=2"])
+def test_the_next_page_by_any_reference(server: ScriptedHttp, link: str) -> None:
+    server.on("GET", TREE, page(link.format(url=server.url), "a.json"))
+    server.on("GET", "/api/next?cursor=2", reply(200, [entry("b.json")]))
+    assert [file.path for file in HubSource(server.url, retry_policy=ONE_TRY).resolve(REF, "main", (), ()).files] == ["a.json", "b.json"]
+
+
+def test_the_next_page_elsewhere_is_not_asked_for(server: ScriptedHttp) -> None:
+    server.on("GET", TREE, page("//elsewhere.example/next", "a.json"))
+    assert refused(HubSource(server.url, retry_policy=ONE_TRY)).reason_code == "redirect_refused"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [(reply(200, INFO), "revision_not_found"), (reply(404, {"error": "Not Found"}), "not_found"), (reply(503), "not_found")],
+)
+def test_a_hub_that_does_not_say_what_is_missing(server: ScriptedHttp, answer: t.Callable[[Line], object], code: str) -> None:
+    server.on("GET", "/api/models/a/b", answer)
+    with pytest.raises(VenomError) as caught:
+        HubSource(server.url, retry_policy=ONE_TRY).find_commit(REF, "v9")
+    assert caught.value.reason_code == code
+
+
+def test_a_hub_that_says_so_is_not_asked_again(server: ScriptedHttp) -> None:
+    answer = b"HTTP/1.1 404 X\r\nX-Error-Code: RepoNotFound\r\nContent-Length: 0\r\n\r\n"
+    server.on("GET", REVISION, lambda line: line.send(answer))
+    assert refused(HubSource(server.url, retry_policy=ONE_TRY)).reason_code == "not_found"
+    assert len(server.requests) == 1
