@@ -106,13 +106,15 @@ def redirect_target(url: str, response: requests.Response) -> str:
         # Headers are read as Latin-1, and what is beyond ASCII in a location is meant as UTF-8.
         location = response.headers.get("Location", "").encode("latin-1").decode("utf-8")
     except UnicodeError as error:
-        raise VenomError(
-            "redirect_refused",
-            wanted="to stay on the endpoint's hosts",
-            found=f"{scrub(url)} redirects to what is no URL",
-            todo="check endpoint, and proxies on the way",
-        ) from error
+        raise no_url(f"{scrub(url)} redirects to what is no URL") from error
     return join_url(url, location)
+
+
+def no_url(found: str) -> VenomError:
+    """The error for a URL that the library cannot ask."""
+    return VenomError(
+        "redirect_refused", wanted="to stay on the endpoint's hosts", found=found, todo="check endpoint, and proxies on the way"
+    )
 
 
 @dataclass(frozen=True)
@@ -296,6 +298,9 @@ class HttpClient:
             raise explain_tls(url, str(error)) from error
         except requests.exceptions.RequestException as error:
             raise TransientError(f"no answer from {scrub(url)} ({type(error).__name__})") from error
+        except ValueError as error:
+            # Such as a label of a host that is too long.
+            raise no_url(f"{scrub(url)}, which is no URL ({type(error).__name__})") from error
 
     def _headers(self, url: str, part: Part) -> dict[str, str]:
         headers = {"Accept-Encoding": "identity", "User-Agent": "venom.llm"}
@@ -399,7 +404,7 @@ def explain_tls(url: str, cause: str) -> Exception:
         found, todo = "its certificate is not trusted", "give the authority's certificates as ca_path"
     elif "WRONG_VERSION_NUMBER" in cause or "UNKNOWN_PROTOCOL" in cause:
         found, todo = "it does not speak TLS", "check the port; write http:// in the URL if plain http is meant"
-    elif "[X509" in cause:
+    elif "[X509" in cause or "Permission denied" in cause:
         found, todo = "ca_path has no certificates that can be read", "correct ca_path"
     else:
         reason = _TLS_REASON.search(cause)

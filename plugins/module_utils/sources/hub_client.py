@@ -114,8 +114,12 @@ def make_client(hosts: HostList, ca_path: str | None, stall_timeout: float, cloc
     def check_host(request: t.Any) -> None:
         hosts.check(str(request.url), before=hosts.endpoint)
 
+    try:
+        verify = ssl.create_default_context(cafile=ca_path) if ca_path else True
+    except OSError as error:
+        raise explain_tls(hosts.endpoint, str(error)) from error
     return Client(
-        verify=ssl.create_default_context(cafile=ca_path) if ca_path else True,
+        verify=verify,
         timeout=httpx2.Timeout(stall_timeout, connect=CONNECT_TIMEOUT),
         event_hooks={"request": [check_host]},
     )

@@ -23,6 +23,7 @@ from ansible_collections.venom.llm.plugins.module_utils.sources.http import (
     Part,
     explain_tls,
     join_url,
+    no_url,
     origin_of,
     redirect_target,
     scrub,
@@ -148,6 +149,8 @@ class RegistryClient(HttpClient):
             raise explain_tls(url, str(error)) from error
         except requests.exceptions.RequestException as error:
             raise TransientError(f"no answer from {scrub(url)} ({type(error).__name__})") from error
+        except ValueError as error:
+            raise no_url(f"{scrub(url)}, which is no URL ({type(error).__name__})") from error
 
     def _read(self, url: str, response: requests.Response, limit: int) -> Answer:
         status, headers = response.status_code, response.headers

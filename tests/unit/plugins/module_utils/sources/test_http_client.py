@@ -107,9 +107,16 @@ def test_other_failures_of_tls_may_pass(cause: str) -> None:
 def test_certificates_that_cannot_be_read_are_told_at_once(server: ScriptedHttp, tmp_path: t.Any) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     url = server.url.replace("http://", "https://")
-    with pytest.raises(VenomError) as caught:
-        client(server, url, ca_path=str(tmp_path / "ca.pem")).open(f"{url}/x")
-    assert (caught.value.reason_code, "ca_path" in caught.value.found) == ("hub_unreachable", True)
+    ca_path = str(tmp_path / "ca.pem")
+    asks: list[t.Callable[[], object]] = [
+        lambda: client(server, url, ca_path=ca_path).open(f"{url}/x"),
+        lambda: HubSource(url, ca_path=ca_path, retry_policy=TWICE).find_commit(ModelRef.parse("a/b"), "main"),
+    ]
+    pytest.importorskip("huggingface_hub")
+    for ask in asks:
+        with pytest.raises(VenomError) as caught:
+            ask()
+        assert (caught.value.reason_code, "ca_path" in caught.value.found) == ("hub_unreachable", True)
 
 
 def test_a_hub_whose_handshakes_are_cut_is_unreachable(server: ScriptedHttp) -> None:
@@ -188,6 +195,18 @@ def test_a_redirect_to_what_is_no_url(server: ScriptedHttp, location: str) -> No
     with pytest.raises(VenomError) as caught:
         client(server).open(f"{server.url}/x")
     assert caught.value.reason_code == "redirect_refused"
+
+
+def test_a_host_that_is_none() -> None:
+    url = f"http://{'a' * 64}.example"
+    asks: list[t.Callable[[], object]] = [
+        lambda: HttpClient(HostList(url)).open(f"{url}/x"),
+        lambda: RegistrySource(url).find_manifest(ModelRef.parse("tiny", "ollama")),
+    ]
+    for ask in asks:
+        with pytest.raises(VenomError) as caught:
+            ask()
+        assert (caught.value.reason_code, "no URL" in caught.value.found) == ("redirect_refused", True)
 
 
 def test_a_stream_that_drips_is_a_broken_line(server: ScriptedHttp) -> None:
