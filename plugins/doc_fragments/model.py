@@ -87,7 +87,7 @@ options:
     version_added: 0.1.0
   stall_timeout:
     description:
-      - Seconds without a byte after which a connection counts as broken.
+      - Seconds after which a connection counts as broken that brings less than 1 KiB a second.
     type: float
     default: 30.0
     version_added: 0.1.0
@@ -130,6 +130,7 @@ options:
     description:
       - Seconds after which the fetching of this call stops with C(deadline_exceeded). What has arrived is kept, so that the next run
         goes on from there. V(0) means no limit.
+      - A server that asks for a wait which would last longer is not waited for. The call then stops at once with C(rate_limited).
     type: float
     default: 0.0
     version_added: 0.1.0

@@ -77,8 +77,6 @@ def parse_rate(text: str | None) -> int | None:
 class _MemoryStream:
     """Bytes that planning has read already."""
 
-    identity: str | None = None
-
     def __init__(self, content: bytes, offset: int) -> None:
         self.offset = offset
         self._stream = io.BytesIO(content)
@@ -148,7 +146,7 @@ class Sources:
     def __init__(self, params: t.Mapping[str, t.Any], started: float) -> None:
         self._params = params
         self._started = started
-        self._retry_policy = RetryPolicy(retries=params["retries"])
+        self._retry_policy = RetryPolicy(retries=params["retries"], ends=started + params["deadline"] if params["deadline"] else None)
         self._bandwidth_limit = parse_rate(params["bandwidth_limit"])
         self._hub: RememberingSource | None = None
         self._registries: dict[str, RegistrySource | MirrorSource] = {}

@@ -273,10 +273,7 @@ def _redirect(rng: random.Random, dummy: Schedule, target: Target) -> Strike:
         ]
     )
     times = -1 if location.startswith("{own}") else rng.choice([1, -1])
-    # huggingface_hub's client follows redirects itself: a circle, and what is no URL, are its own words.
-    is_plain = location.startswith(("{foreign", "http://1", "https:"))
-    codes = ELSEWHERE if is_plain or target.what != "api" else ELSEWHERE | ODD | GONE
-    return _strike("redirect", target, codes, FATAL, location=location, times=times)
+    return _strike("redirect", target, ELSEWHERE, FATAL, location=location, times=times)
 
 
 def _denied(rng: random.Random, drawn: Schedule, target: Target) -> Strike:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
+import ssl
 import subprocess
 import threading
 import typing as t
@@ -20,6 +22,7 @@ from ansible_collections.venom.llm.plugins.module_utils.sources.base import Remo
 from ansible_collections.venom.llm.plugins.module_utils.sources.registry import RegistrySource
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy
 from ansible_collections.venom.llm.plugins.module_utils.store.ollama import OllamaStore
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.scripted_http import ScriptedHttp, reply
 from lab.registry import MODES, OCI_MANIFEST_TYPE, Registry
 
 pytest.importorskip("requests")
@@ -233,6 +236,33 @@ def test_a_private_authority(tmp_path: Path, pem: tuple[Path, Path]) -> None:
         install(client(registry, registry.host, ca_path=str(pem[1]), **login), OllamaStore(str(tmp_path / "models")))
         error = refused("hub_unreachable", lambda: client(registry, **login).find_manifest(REF))
         assert "ca_path" in error.todo
+
+
+class CutOnce:
+    """A server's TLS that ends after the client's first words, once."""
+
+    def __init__(self, pem: Path) -> None:
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(pem)
+        self.cuts = 0
+
+    def wrap_socket(self, connection: socket.socket, server_side: bool) -> ssl.SSLSocket:
+        if self.cuts == 0:
+            self.cuts += 1
+            connection.recv(4096)
+            raise OSError("cut")
+        return self.context.wrap_socket(connection, server_side=server_side)
+
+
+def test_a_handshake_that_is_cut_is_a_line_that_broke(pem: tuple[Path, Path]) -> None:
+    tls = CutOnce(pem[0])
+    with ScriptedHttp(tls=t.cast(t.Any, tls)) as server:
+        server.on("GET", "/v2/library/tiny/blobs/x", reply(200, b"weights"))
+        source = RegistrySource(server.url, ca_path=str(pem[1]))
+        file = RemoteFile("x", 7, "0" * 64, None, f"{server.url}/v2/library/tiny/blobs/x")
+        with pytest.raises(TransientError):
+            source.open(file)
+        assert (fetch(source, file), tls.cuts) == (b"weights", 1)
 
 
 def test_plain_http_has_to_be_written() -> None:

@@ -101,7 +101,6 @@ LIES: dict[str, t.Callable[[int, int], Answer]] = {
     "start": with_range("bytes 7-{last}/{size}"),
     "end": with_range("bytes {start}-{after}/{size}"),
     "total": with_range("bytes {start}-{last}/1{size}"),
-    "star": with_range("bytes {start}-{last}/*"),
     "unit": with_range("lines {start}-{last}/{size}"),
     "none": lambda start, end: (206, {}, CONTENT[start:end]),
     "multipart": lambda start, end: (206, {"Content-Type": "multipart/byteranges; boundary=x"}, CONTENT[start:end]),
@@ -126,6 +125,12 @@ def test_a_server_that_always_answers_wrongly_is_named(tmp_path: Path, kind: str
         fetch_from(liar, tmp_path)
     assert caught.value.reason_code == "unsupported_source"
     assert not (tmp_path / "blobs").exists()
+
+
+@pytest.mark.parametrize("text", ["bytes {start}-{last}/*", "Bytes {start}-{last}/{size}"])
+def test_legal_words_of_another_server_are_taken(tmp_path: Path, text: str) -> None:
+    with Liar(with_range(text), -1) as liar:
+        assert fetch_from(liar, tmp_path).bytes_fetched == len(CONTENT)
 
 
 def test_a_whole_answer_in_chunks_is_taken(tmp_path: Path) -> None:

@@ -68,12 +68,10 @@ class ModelPlan:
 class Stream(t.Protocol):
     """Bytes in chunks. ``abort`` may be called from another thread and ends a read that waits.
 
-    ``offset`` is where the bytes begin in the file: what was asked for, or 0 where the source ignores ranges. ``identity`` tells two
-    versions of a file apart (origin and strong ETag), None where the source says nothing.
+    ``offset`` is where the bytes begin in the file: what was asked for, or 0 where the source ignores ranges.
     """
 
     offset: int
-    identity: str | None
 
     def __iter__(self) -> t.Iterator[bytes]:
         """The chunks. Raises ``TransientError`` when the line breaks or stalls."""

@@ -27,9 +27,6 @@ _CHUNK_SIZE = 1024 * 1024
 class BundleStream:
     """The bytes of one blob from an offset on."""
 
-    #: A bundle has one version of each content only.
-    identity: str | None = None
-
     def __init__(self, root: str, path: str, stream: t.BinaryIO, offset: int, length: int) -> None:
         self.offset = offset
         self._root = root

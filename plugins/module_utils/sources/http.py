@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import TransientError
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import is_transient_status, read_retry_after
+from ansible_collections.venom.llm.plugins.module_utils.transfer.pace import LEAST_RATE, Drip
 
 if t.TYPE_CHECKING:
     import requests
@@ -25,9 +26,13 @@ CHUNK_SIZE = 256 * 1024
 MAX_REDIRECTS = 5
 #: Seconds that the target of a redirect is used again. Signed links of the public hub live for an hour.
 TARGET_LIFETIME = 300.0
+#: Bytes of a redirect that are read to keep its connection, and seconds after which the connection is given up instead.
 _MAX_DRAINED = 64 * 1024
-_CONTENT_RANGE = re.compile(r"\Abytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20})\Z")
-_STRONG_ETAG = re.compile(r'\A"[\x21\x23-\x7e]{1,200}"\Z')
+_MAX_DRAINING = 1.0
+#: As RFC 9110 has it: the unit in any case, and ``*`` for a size that the server does not know.
+_CONTENT_RANGE = re.compile(r"\A(?i:bytes) ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20}|\*)\Z")
+#: Where OpenSSL's errors name what went wrong.
+_TLS_REASON = re.compile(r"\[SSL: ([A-Z0-9_]{1,60})\]")
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -95,6 +100,23 @@ def join_url(url: str, location: str) -> str:
         return location
 
 
+def redirect_target(url: str, response: requests.Response) -> str:
+    """Where a redirect leads. Raises ``redirect_refused`` for what is no text; what is no URL no list of hosts allows."""
+    try:
+        # Headers are read as Latin-1, and what is beyond ASCII in a location is meant as UTF-8.
+        location = response.headers.get("Location", "").encode("latin-1").decode("utf-8")
+    except UnicodeError as error:
+        raise no_url(f"{scrub(url)} redirects to what is no URL") from error
+    return join_url(url, location)
+
+
+def no_url(found: str) -> VenomError:
+    """The error for a URL that the library cannot ask."""
+    return VenomError(
+        "redirect_refused", wanted="to stay on the endpoint's hosts", found=found, todo="check endpoint, and proxies on the way"
+    )
+
+
 @dataclass(frozen=True)
 class HostList:
     """The hosts that requests may go to."""
@@ -143,23 +165,27 @@ class HostList:
 
 
 class HttpStream:
-    """The body of one answer, beginning at ``offset``."""
+    """The body of one answer, beginning at ``offset``. It breaks when the server drips."""
 
-    def __init__(self, response: requests.Response, offset: int = 0, identity: str | None = None) -> None:
+    def __init__(self, response: requests.Response, offset: int, stall_timeout: float) -> None:
         self._response = response
+        self._stall_timeout = stall_timeout
         self.offset = offset
-        self.identity = identity
 
     def __iter__(self) -> t.Iterator[bytes]:
         import urllib3
 
-        raw = self._response.raw
+        raw, drip = self._response.raw, Drip(self._stall_timeout)
         try:
             while True:
+                began = time.monotonic()
                 chunk = raw.read1(CHUNK_SIZE, decode_content=False)
                 if not chunk:
                     return
+                is_drip = drip.note(time.monotonic() - began, len(chunk))
                 yield chunk
+                if is_drip:
+                    raise TransientError(f"less than {LEAST_RATE} bytes a second came over {self._stall_timeout:g} s")
         # A socket that abort() shut down ends in ValueError or AttributeError, depending on where the read was.
         except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
             raise TransientError(f"the line broke or stalled ({type(error).__name__})") from error
@@ -203,7 +229,13 @@ class HttpClient:
         if session is None:
             import requests
 
-            session = requests.Session()
+            class Session(requests.Session):
+                """A session that leaves redirects to us. The library's own reads their bodies to the end, however long and slow they come."""
+
+                def get_redirect_target(self, resp: requests.Response) -> None:
+                    """None to follow."""
+
+            session = Session()
             # trust_env would let ~/.netrc replace our Authorization header, also for the hosts of redirects.
             session.trust_env = False
             self._local.session = session
@@ -235,13 +267,12 @@ class HttpClient:
             self.hosts.check(url, before)
             response = self._get(url, part)
             if response.status_code not in _REDIRECTS:
-                stream = _checked(url, response, part)
+                stream = _checked(url, response, part, self._stall_timeout)
                 if redirects:
                     self._targets[first] = (url, time.monotonic())
                 return stream
-            target = join_url(url, response.headers.get("Location", ""))
             _drain(response)
-            before, url = url, target
+            before, url = url, redirect_target(url, response)
             redirects += 1
         raise VenomError(
             "redirect_refused",
@@ -264,17 +295,12 @@ class HttpClient:
                 verify=self._verify,
             )
         except requests.exceptions.SSLError as error:
-            raise _untrusted(url) from error
+            raise explain_tls(url, str(error)) from error
         except requests.exceptions.RequestException as error:
             raise TransientError(f"no answer from {scrub(url)} ({type(error).__name__})") from error
         except ValueError as error:
-            # The library looks at Location even when it is not to follow it.
-            raise VenomError(
-                "redirect_refused",
-                wanted="to stay on the endpoint's hosts",
-                found=f"{scrub(url)} redirects to what is no URL",
-                todo="check endpoint, and proxies on the way",
-            ) from error
+            # Such as a label of a host that is too long.
+            raise no_url(f"{scrub(url)}, which is no URL ({type(error).__name__})") from error
 
     def _headers(self, url: str, part: Part) -> dict[str, str]:
         headers = {"Accept-Encoding": "identity", "User-Agent": "venom.llm"}
@@ -304,23 +330,23 @@ class Part:
         return self.offset + self.length if self.length is not None else self.size
 
     def matches(self, content_range: str) -> bool:
-        """Whether a 206 says start, end and total as they were asked for."""
+        """Whether a 206 says start, end and total as they were asked for. It may leave the total open."""
         match = _CONTENT_RANGE.match(content_range)
         if match is None:
             return False
-        start, last, total = (int(group) for group in match.groups())
-        return start == self.offset and last + 1 == (total if self.end is None else self.end) and total == (total if self.size is None else self.size)
+        start, end = int(match.group(1)), int(match.group(2)) + 1
+        total = self.size if match.group(3) == "*" else int(match.group(3))
+        wanted_end = total if self.end is None else self.end
+        return start == self.offset and wanted_end in (None, end) and self.size in (None, total)
 
 
-def _checked(url: str, response: requests.Response, part: Part) -> HttpStream:
+def _checked(url: str, response: requests.Response, part: Part, stall_timeout: float) -> HttpStream:
     """The stream of an answer that is what was asked for. Raises ``TransientError`` or ``VenomError``, the connection closed."""
     status, headers = response.status_code, response.headers
     if status in (200, 206):
         found = _find_fault(response, part)
         if found is None:
-            etag = headers.get("ETag", "")
-            identity = "{}://{}:{} {}".format(*origin_of(url), etag) if _STRONG_ETAG.match(etag) else None
-            return HttpStream(response, part.offset if status == 206 else 0, identity)
+            return HttpStream(response, part.offset if status == 206 else 0, stall_timeout)
     else:
         found = f"HTTP {status}"
     response.close()
@@ -361,19 +387,26 @@ def _drain(response: requests.Response) -> None:
     import urllib3
 
     length = response.headers.get("Content-Length", "")
+    end = time.monotonic() + _MAX_DRAINING
     try:
         if length.isascii() and length.isdigit() and int(length) <= _MAX_DRAINED:
-            response.raw.read(_MAX_DRAINED, decode_content=False)
+            while response.raw.read1(_MAX_DRAINED, decode_content=False) and time.monotonic() < end:
+                pass
     except (urllib3.exceptions.HTTPError, OSError, ValueError):
         return
     finally:
         response.close()
 
 
-def _untrusted(url: str) -> VenomError:
-    return VenomError(
-        "hub_unreachable",
-        wanted=f"a trusted TLS connection to {scrub(url)}",
-        found="its certificate is not trusted, or TLS failed",
-        todo="give the authority's certificates as ca_path",
-    )
+def explain_tls(url: str, cause: str) -> Exception:
+    """The error for a TLS connection that failed: final for what no try cures, else a ``TransientError``, as for a handshake that was cut."""
+    if "CERTIFICATE_VERIFY_FAILED" in cause or "doesn't match" in cause:
+        found, todo = "its certificate is not trusted", "give the authority's certificates as ca_path"
+    elif "WRONG_VERSION_NUMBER" in cause or "UNKNOWN_PROTOCOL" in cause:
+        found, todo = "it does not speak TLS", "check the port; write http:// in the URL if plain http is meant"
+    elif "[X509" in cause or "Permission denied" in cause:
+        found, todo = "ca_path has no certificates that can be read", "correct ca_path"
+    else:
+        reason = _TLS_REASON.search(cause)
+        return TransientError(f"the TLS connection to {scrub(url)} failed" + (f" ({reason.group(1)})" if reason else ""))
+    return VenomError("hub_unreachable", wanted=f"a trusted TLS connection to {scrub(url)}", found=found, todo=todo)

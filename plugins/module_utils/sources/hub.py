@@ -4,7 +4,6 @@
 """A Hugging Face hub: revisions and listings through huggingface_hub (2.x), bytes over plain HTTP."""
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 import typing as t
@@ -13,14 +12,9 @@ from urllib.parse import quote
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef, check_paths, is_commit
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan, RemoteFile, Stream, check_small, is_wanted
-from ansible_collections.venom.llm.plugins.module_utils.sources.http import CONNECT_TIMEOUT, HostList, HttpClient, parse_endpoint, scrub
-from ansible_collections.venom.llm.plugins.module_utils.sources.retry import (
-    RetryPolicy,
-    TransientError,
-    call_with_retries,
-    is_transient_status,
-    read_retry_after,
-)
+from ansible_collections.venom.llm.plugins.module_utils.sources.http import HostList, HttpClient, parse_endpoint
+from ansible_collections.venom.llm.plugins.module_utils.sources.hub_client import make_client
+from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy, TransientError, call_with_retries
 
 #: The hub's words for a token that it does not know (huggingface_hub, utils/_http.py); any other 401 may mean a missing repository.
 _BAD_CREDENTIALS = "Invalid credentials in Authorization header"
@@ -168,7 +162,7 @@ class HubSource:
             ) from error
         # With telemetry on, the library asks the endpoint for a list of agents and writes it to HF_HOME (seen with 2.4.0).
         constants.HF_HUB_DISABLE_TELEMETRY = True
-        set_client_factory(self._make_client)
+        set_client_factory(lambda: make_client(self._hosts, self._ca_path, self._stall_timeout))
         # token=False keeps the library from looking for one in HF_TOKEN and in the account's home.
         api = HfApi(endpoint=self.endpoint, token=self._token or False, library_name="venom.llm")
         wanted = f"{ref} at {revision} from {self.endpoint}"
@@ -179,10 +173,10 @@ class HubSource:
         except errors.GatedRepoError as error:
             raise self._gated(ref) from error
         except errors.RevisionNotFoundError as error:
-            raise VenomError(
-                "revision_not_found", wanted=wanted, found="no such branch, tag or commit", todo="check the revision", model=str(ref)
-            ) from error
+            raise self._no_revision(ref, wanted) from error
         except errors.HfHubHTTPError as error:
+            if error.response.status_code == 404 and "X-Error-Code" not in error.response.headers and self._has_repository(api, ref):
+                raise self._no_revision(ref, wanted) from error
             raise self._from_status(ref, wanted, error) from error
         except Exception as error:
             # What the library makes of an answer that is no hub's: JSON, key, type and value errors of many kinds.
@@ -192,6 +186,19 @@ class HubSource:
                 found=f"an answer that huggingface_hub does not understand ({type(error).__name__})",
                 todo="check that endpoint is a Hugging Face hub, and proxies on the way",
             ) from error
+
+    def _has_repository(self, api: t.Any, ref: ModelRef) -> bool:
+        """Whether a hub of another make, which doesn't say what it lacks, shows the repository. Only to word an error: no for whatever fails."""
+        try:
+            api.model_info(ref.name, timeout=self._stall_timeout)
+        except Exception:
+            return False
+        return True
+
+    @staticmethod
+    def _no_revision(ref: ModelRef, wanted: str) -> VenomError:
+        found = "no such branch, tag or commit"
+        return VenomError("revision_not_found", wanted=wanted, found=found, todo="check the revision", model=str(ref))
 
     def _from_status(self, ref: ModelRef, wanted: str, error: t.Any) -> VenomError:
         status = error.response.status_code
@@ -213,40 +220,3 @@ class HubSource:
                 model=str(ref),
             )
         return VenomError("unsupported_source", wanted=wanted, found=f"HTTP {status}", todo="check endpoint, and proxies on the way")
-
-    def _make_client(self) -> t.Any:
-        """The HTTP client that huggingface_hub is to use: our hosts, our CA file, our retries instead of its own.
-
-        The library's own retries wait as long as a Retry-After says, without a bound (seen with 2.4.0).
-        """
-        import httpx2
-
-        hosts = self._hosts
-        context = ssl.create_default_context(cafile=self._ca_path) if self._ca_path else True
-
-        class Client(httpx2.Client):
-            """A client whose every request is checked and whose passing failures are ours to retry."""
-
-            def send(self, request: t.Any, **kwargs: t.Any) -> t.Any:
-                """Send one request with its redirects."""
-                try:
-                    response = super().send(request, **kwargs)
-                except httpx2.TransportError as error:
-                    raise TransientError(f"no answer from {scrub(str(request.url))} ({type(error).__name__})") from error
-                if is_transient_status(response.status_code):
-                    raise TransientError(
-                        f"{scrub(str(request.url))} answered {response.status_code}",
-                        response.status_code,
-                        read_retry_after(response.headers),
-                    )
-                return response
-
-        def check_host(request: t.Any) -> None:
-            hosts.check(str(request.url), before=hosts.endpoint)
-
-        return Client(
-            verify=context,
-            follow_redirects=True,
-            timeout=httpx2.Timeout(self._stall_timeout, connect=CONNECT_TIMEOUT),
-            event_hooks={"request": [check_host]},
-        )

@@ -20,7 +20,7 @@ from ansible_collections.venom.llm.plugins.module_utils.sources.mirror_choice im
 from ansible_collections.venom.llm.plugins.module_utils.sources.plan import PlannedModels
 from ansible_collections.venom.llm.plugins.module_utils.sources.ranges import RangeReader
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy
-from ansible_collections.venom.llm.plugins.module_utils.transfer.pace import LEAST_RATE
+from ansible_collections.venom.llm.plugins.module_utils.transfer.pace import LEAST_RATE, Drip
 
 
 class _Counted:
@@ -28,7 +28,6 @@ class _Counted:
 
     def __init__(self, mirrors: Mirrors, content: str, stream: Stream) -> None:
         self.offset = stream.offset
-        self.identity = stream.identity
         self._mirrors = mirrors
         self._content = content
         self._stream = stream
@@ -50,9 +49,6 @@ class _Counted:
 class _MirrorStream:
     """A stream of a mirror, which is left when it breaks, ends early or stalls."""
 
-    #: A content has one version only, whatever a server says of its files.
-    identity: str | None = None
-
     def __init__(self, source: MirrorSource, mirror: Mirror, file: RemoteFile, stream: Stream, end: int, started: float) -> None:
         self.offset = stream.offset
         self._source = source
@@ -65,7 +61,7 @@ class _MirrorStream:
         self._is_blamed = False
 
     def __iter__(self) -> t.Iterator[bytes]:
-        mirrors, position, waited, came = self._source.mirrors, self.offset, 0.0, 0
+        mirrors, position, drip = self._source.mirrors, self.offset, Drip(self._source.stall_timeout)
         chunks = iter(self._stream)
         while True:
             began = mirrors.clock()
@@ -75,14 +71,11 @@ class _MirrorStream:
                 raise self._leave(error.cause) from error
             if not chunk:
                 break
-            # Only waits for the mirror count: those of whoever takes the bytes are none of its fault.
-            waited, came, position = waited + mirrors.clock() - began, came + len(chunk), position + len(chunk)
+            is_drip, position = drip.note(mirrors.clock() - began, len(chunk)), position + len(chunk)
             mirrors.gave(self._file.announced, self._mirror, len(chunk))
             yield chunk
-            if waited >= self._source.stall_timeout:
-                if came < LEAST_RATE * waited:
-                    raise self._leave(f"less than {LEAST_RATE} bytes a second came")
-                waited, came = 0.0, 0
+            if is_drip:
+                raise self._leave(f"less than {LEAST_RATE} bytes a second came")
         if position < self._end:
             raise self._leave(f"it ended at byte {position} instead of {self._end}")
 

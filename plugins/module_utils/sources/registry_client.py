@@ -21,8 +21,11 @@ from ansible_collections.venom.llm.plugins.module_utils.sources.http import (
     HttpClient,
     HttpStream,
     Part,
+    explain_tls,
     join_url,
+    no_url,
     origin_of,
+    redirect_target,
     scrub,
 )
 from ansible_collections.venom.llm.plugins.module_utils.sources.registry_auth import Credentials, RegistryHosts, parse_challenges
@@ -111,7 +114,7 @@ class RegistryClient(HttpClient):
             response = self._send(url, {"Accept": accept}, sent)
             if response.status_code in _REDIRECTS:
                 response.close()
-                before, url = url, join_url(url, response.headers.get("Location", ""))
+                before, url = url, redirect_target(url, response)
                 redirects += 1
             elif response.status_code == 401 and may_log_in and origin_of(url) == origin_of(self.hosts.endpoint):
                 response.close()
@@ -143,17 +146,11 @@ class RegistryClient(HttpClient):
                 verify=self._verify,
             )
         except requests.exceptions.SSLError as error:
-            raise _explain_tls(url, str(error)) from error
+            raise explain_tls(url, str(error)) from error
         except requests.exceptions.RequestException as error:
             raise TransientError(f"no answer from {scrub(url)} ({type(error).__name__})") from error
         except ValueError as error:
-            # requests looks at a Location even where it is not to follow it, and gives up on one that is no URL or no UTF-8.
-            raise VenomError(
-                "redirect_refused",
-                wanted=f"an answer from {scrub(url)}",
-                found=f"a redirect to something that is no URL ({type(error).__name__})",
-                todo="check the registry's URL, and proxies on the way",
-            ) from error
+            raise no_url(f"{scrub(url)}, which is no URL ({type(error).__name__})") from error
 
     def _read(self, url: str, response: requests.Response, limit: int) -> Answer:
         status, headers = response.status_code, response.headers
@@ -259,13 +256,3 @@ def _repository_of(url: str) -> str:
 
 def _unauthorized(url: str, found: str, todo: str) -> VenomError:
     return VenomError("unauthorized", wanted=f"to read {scrub(url)}", found=found, todo=todo)
-
-
-def _explain_tls(url: str, cause: str) -> Exception:
-    if "CERTIFICATE_VERIFY_FAILED" in cause or "doesn't match" in cause:
-        found, todo = "its certificate is not trusted", "give the authority's certificates as ca_path"
-    elif "WRONG_VERSION_NUMBER" in cause or "UNKNOWN_PROTOCOL" in cause:
-        found, todo = "it does not speak TLS", "check the port; write http:// before the registry's name if plain http is meant"
-    else:
-        return TransientError(f"the TLS connection to {scrub(url)} failed")
-    return VenomError("hub_unreachable", wanted=f"a trusted TLS connection to {scrub(url)}", found=found, todo=todo)

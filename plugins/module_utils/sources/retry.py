@@ -22,17 +22,26 @@ T = t.TypeVar("T")
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how long to try: ``base`` and ``cap`` bound one wait, ``budget`` all waits of one request, in seconds."""
+    """How often and how long to try: ``base`` and ``cap`` bound one wait, ``budget`` all waits of one request, in seconds.
+
+    ``ends`` is when the whole call ends, on ``clock``; None means never.
+    """
 
     retries: int = 5
     base: float = 0.5
     cap: float = 15.0
     budget: float = 300.0
+    ends: float | None = None
+    clock: t.Callable[[], float] = time.monotonic
 
     def delay(self, attempt: int, error: TransientError) -> float:
         """Seconds to wait after the given failed attempt, counted from 0. Jitter keeps a fleet from knocking in step."""
         backoff = min(self.cap, self.base * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
         return max(backoff, error.retry_after or 0.0)
+
+    def is_too_late(self, delay: float) -> bool:
+        """Whether the call has ended after such a wait."""
+        return self.ends is not None and self.clock() + delay >= self.ends
 
 
 def is_transient_status(status: int) -> bool:
@@ -77,8 +86,24 @@ def give_up(error: TransientError, wanted: str, attempts: int) -> VenomError:
     )
 
 
+def is_told_to_wait(error: TransientError) -> bool:
+    """Whether the server asked to slow down."""
+    return error.status == 429 or error.retry_after is not None
+
+
+def too_late(error: TransientError, wanted: str, delay: float) -> VenomError:
+    """The final error where the next wait lasts longer than the call may."""
+    if error.final is not None:
+        return error.final
+    found = f"{error.cause}, and the deadline comes before the next try in {delay:.1f} s"
+    if is_told_to_wait(error):
+        todo = "run it again later, it goes on where it stopped; or raise deadline, or use a token, whose limits are higher"
+        return VenomError("rate_limited", wanted, found, todo, retry_after=error.retry_after)
+    return VenomError("deadline_exceeded", wanted, found, "run it again, it goes on where it stopped; or raise deadline")
+
+
 def call_with_retries(function: t.Callable[[], T], wanted: str, policy: RetryPolicy, sleep: t.Callable[[float], object] = time.sleep) -> T:
-    """Call until it succeeds, raises something final, or the policy is used up: then ``hub_unreachable`` or ``rate_limited``."""
+    """Call until it succeeds, raises something final, or the policy is used up: then ``hub_unreachable``, ``rate_limited``, ``deadline_exceeded``."""
     waited = 0.0
     attempt = 0
     while True:
@@ -91,5 +116,7 @@ def call_with_retries(function: t.Callable[[], T], wanted: str, policy: RetryPol
             attempt += 1
             if attempt > policy.retries or waited + delay > policy.budget:
                 raise give_up(error, wanted, attempt) from error
+            if policy.is_too_late(delay):
+                raise too_late(error, wanted, delay) from error
         waited += delay
         sleep(delay)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import re
 import threading
@@ -45,7 +44,7 @@ def name_of(announced: str, size: int) -> str:
 def kept_bytes(root: str, announced: str, size: int) -> int:
     """Bytes of a content that an earlier run left and that need not be fetched. Reads the journal, not the bytes."""
     path = os.path.join(root, name_of(announced, size))
-    return _read_journal(path, size)[0].total
+    return _read_journal(path, size).total
 
 
 class Partial:
@@ -74,7 +73,7 @@ class Partial:
                     todo="wait for it",
                     path=self.path,
                 )
-            self.kept, self.identities = _read_journal(self.path, size) if self.is_journaled else (Extents(), {})
+            self.kept = _read_journal(self.path, size) if self.is_journaled else Extents()
             if self.kept:
                 # One line each, and no torn one to append to.
                 write_atomic(self.path + _JOURNAL, self._head() + b"".join(_have(piece) for piece in self.kept), 0o600)
@@ -101,14 +100,6 @@ class Partial:
             raise OSError(errno.EIO, "an unfinished file became shorter", self.path)
         return length
 
-    def note_identity(self, origin: str, etag: str) -> None:
-        """Remember which version of the file an origin gave; it is written with the next ``commit``."""
-        with self._guard:
-            if self.identities.get(origin) != etag:
-                self.identities[origin] = etag
-                if self._journal is not None:
-                    self._append(_line("from " + json.dumps([origin, etag])))
-
     def commit(self, ranges: t.Iterable[Range]) -> None:
         """Sync the bytes, then note these ranges, then sync the note. After this a power cut loses none of them."""
         with self._guard:
@@ -125,10 +116,10 @@ class Partial:
             os.fdatasync(self._journal)
 
     def restart(self) -> None:
-        """Forget every byte: the content changed, or was wrong."""
+        """Forget every byte: they were wrong."""
         with self._guard:
             self._close_journal()
-            self.kept, self.identities = Extents(), {}
+            self.kept = Extents()
             if remove_if_there(self.path + _JOURNAL):
                 fsync_folder(os.path.dirname(self.path))
             os.ftruncate(self.descriptor, 0)
@@ -159,9 +150,7 @@ class Partial:
             fcntl.flock(self.descriptor, fcntl.LOCK_UN)
 
     def _head(self) -> bytes:
-        lines = [_line(f"venom-partial 1 {os.path.basename(self.path)}")]
-        lines += [_line("from " + json.dumps(item)) for item in self.identities.items()]
-        return b"".join(lines)
+        return _line(f"venom-partial 1 {os.path.basename(self.path)}")
 
     def _append(self, data: bytes) -> None:
         if self._journal is None:
@@ -265,28 +254,25 @@ def _have(piece: Range) -> bytes:
     return _line(f"have {piece[0]} {piece[1]}")
 
 
-def _read_journal(path: str, size: int) -> tuple[Extents, dict[str, str]]:
-    """Ranges and identities that a journal vouches for, as far as its file reaches."""
-    extents, identities = Extents(), {}
+def _read_journal(path: str, size: int) -> Extents:
+    """Ranges that a journal vouches for, as far as its file reaches. Lines of other words, as earlier releases wrote them, say nothing of bytes."""
+    extents = Extents()
     try:
         length = os.lstat(path).st_size
         with open(path + _JOURNAL, "rb") as stream:
             data = stream.read(_MAX_JOURNAL_BYTES)
     except FileNotFoundError:
-        return extents, {}
+        return extents
     lines = _checked_lines(data)
     if next(lines, None) != f"venom-partial 1 {os.path.basename(path)}":
-        return extents, {}
+        return extents
     for text in lines:
         match = _HAVE.match(text)
         if match is not None:
             start, end = int(match.group(1)), int(match.group(2))
             if start < end <= size:
                 extents.add(start, min(end, length))
-        elif text.startswith("from "):
-            origin, etag = json.loads(text[len("from "):])
-            identities[origin] = etag
-    return extents, identities
+    return extents
 
 
 def _checked_lines(data: bytes) -> t.Iterator[str]:

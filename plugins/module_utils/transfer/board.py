@@ -187,18 +187,6 @@ class Board:
         if worker.unjournaled >= FLUSH_AT:
             self.dirt.notify()
 
-    def identify(self, span: Span, identity: str) -> None:
-        """Compare the version that a stream brings with what the same origin gave before; another one starts the file over, once."""
-        origin, dummy, etag = identity.partition(" ")
-        with self.lock:
-            file = span.file
-            known = file.opened.identities.get(origin)
-            if known not in (None, etag) and not file.has_changed and (file.written or len(file.spans) > 1):
-                file.has_changed = True
-                self._start_over(file)
-                return
-            file.opened.note_identity(origin, etag)
-
     # Starting over
 
     def wrong(self, span_or_file: Span | FileWork, found: str) -> None:

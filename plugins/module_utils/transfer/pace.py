@@ -18,6 +18,23 @@ SLOW_FRACTION = 0.25
 LEAST_STREAMS = 3
 
 
+class Drip:
+    """Tells a server that drips. Only seconds in which its bytes were waited for count: those of whoever takes them are none of its fault."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._waited, self._came = 0.0, 0
+
+    def note(self, waited: float, came: int) -> bool:
+        """A read took so many seconds and brought so many bytes. True when less than ``LEAST_RATE`` came over the timeout."""
+        self._waited, self._came = self._waited + waited, self._came + came
+        if self._waited < self._timeout:
+            return False
+        is_drip = self._came < LEAST_RATE * self._waited
+        self._waited, self._came = 0.0, 0
+        return is_drip
+
+
 class Meter:
     """The rate of one worker's streams. Waits of our own (full disk queue, bandwidth limit) are no rate of the line."""
 

@@ -10,7 +10,7 @@ import typing as t
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import Blamable, Source, Stream, TransientError
-from ansible_collections.venom.llm.plugins.module_utils.sources.retry import give_up
+from ansible_collections.venom.llm.plugins.module_utils.sources.retry import give_up, is_told_to_wait, too_late
 from ansible_collections.venom.llm.plugins.module_utils.transfer.board import Board
 from ansible_collections.venom.llm.plugins.module_utils.transfer.options import TransferOptions
 from ansible_collections.venom.llm.plugins.module_utils.transfer.pace import LEAST_RATE, Bucket, Meter
@@ -111,6 +111,8 @@ class Worker(threading.Thread):
         span.attempt += 1
         if span.attempt > policy.retries or span.waited + delay > policy.budget:
             raise give_up(failure, f"to fetch {ascii(span.file.remote.path)}", span.attempt) from failure
+        if is_told_to_wait(failure) and policy.is_too_late(delay):
+            raise too_late(failure, f"to fetch {ascii(span.file.remote.path)}", delay) from failure
         span.waited += delay
         if failure.retry_after is not None:
             # What one stream was told holds for all of them.
@@ -157,10 +159,6 @@ class Worker(threading.Thread):
             self._stream = None
 
     def _begin(self, span: Span, stream: Stream) -> None:
-        if stream.identity is not None:
-            self._board.identify(span, stream.identity)
-            if self._is_unwanted(span):
-                raise _Leave
         if stream.offset == span.position:
             if span.position:
                 span.file.is_solo = False

@@ -74,8 +74,6 @@ class FileWork:
         self.is_starting_over = False
         #: One stream at a time: the source ignored a range.
         self.is_solo = False
-        #: A changed ETag was believed once; from then on the digest alone decides.
-        self.has_changed = False
         self.source_index = 0
         self.wrong = 0
         self.resumed = 0

@@ -26,6 +26,7 @@ from ansible_collections.venom.llm.plugins.module_utils.sources.mirror import Mi
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.bundle_samples import hub_model
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.models_samples import module_params
+from ansible_collections.venom.llm.tests.unit.plugins.module_utils.scripted_http import ScriptedHttp
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_a_small_file_is_asked_for_once(describe: t.Callable[[bytes], RemoteFile
     assert source.read(file) == content
     assert source.read_range(file, 2, 3) == b"234"
     stream = source.open(file, 4, 2)
-    assert (stream.offset, stream.identity, b"".join(stream)) == (4, None, b"45")
+    assert (stream.offset, b"".join(stream)) == (4, b"45")
     assert b"".join(source.open(file, 8)) == b"89"
     assert (hub.reads, hub.ranges) == (1, [])
 
@@ -216,6 +217,26 @@ def test_the_deadline_is_what_is_left_of_the_call(tmp_path: Path) -> None:
     with pytest.raises(VenomError) as caught:
         Sources(module_params(tmp_path, deadline=5.0), now - 5).transfer_options()
     assert caught.value.reason_code == "deadline_exceeded"
+
+
+def test_planning_waits_no_longer_than_the_deadline(tmp_path: Path) -> None:
+    """A hub and a registry that ask a call of one second to wait for nine."""
+    pytest.importorskip("huggingface_hub")
+    with ScriptedHttp() as server:
+        limit = b"HTTP/1.1 429 X\r\nRetry-After: 9\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        paths = ("/api/models/a/b/revision/main", "/v2/library/tiny/manifests/latest")
+        for path in paths:
+            server.on("GET", path, lambda line: line.send(limit))
+        params = module_params(tmp_path, endpoint=server.url, registry=server.url, retries=5, deadline=1.0)
+        sources = Sources(params, time.monotonic())
+        for ask in (
+            lambda: sources.hub.find_commit(ModelRef.parse("a/b"), "main"),
+            lambda: sources.registry(server.url).find_commit(ModelRef.parse("tiny", "ollama"), ""),
+        ):
+            with pytest.raises(VenomError) as caught:
+                ask()
+            assert (caught.value.reason_code, caught.value.details["retry_after"]) == ("rate_limited", 9.0)
+        assert server.paths() == [f"GET {path}" for path in paths]
 
 
 # Mirrors

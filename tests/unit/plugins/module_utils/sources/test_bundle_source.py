@@ -48,7 +48,6 @@ def content_of(source: BundleSource, file: RemoteFile, offset: int = 0, length: 
     stream = source.open(file, offset, length)
     try:
         assert stream.offset == offset
-        assert stream.identity is None
         return b"".join(stream)
     finally:
         stream.close()

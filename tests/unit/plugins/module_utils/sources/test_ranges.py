@@ -21,8 +21,6 @@ FILE = RemoteFile("x", len(CONTENT), "a" * 64, None, "")
 class FakeStream:
     """Chunks that were prepared, and whether it was closed."""
 
-    identity: str | None = None
-
     def __init__(self, offset: int, chunks: t.Sequence[bytes]) -> None:
         self.offset = offset
         self.chunks = chunks

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.sources import retry
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import is_wanted
 from ansible_collections.venom.llm.plugins.module_utils.sources.http import HostList, parse_endpoint, scrub
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import (
@@ -134,6 +135,35 @@ def test_the_budget_bounds_all_waits_of_a_request() -> None:
         call_with_retries(fail, "x", RetryPolicy(retries=50, budget=250.0), waits.append)
     assert caught.value.reason_code == "hub_unreachable"
     assert waits == [100.0, 100.0]
+
+
+@pytest.mark.parametrize(
+    ("error", "waits", "code"),
+    [
+        (TransientError("429", 429, retry_after=9.0), [9.0], "rate_limited"),
+        (TransientError("503", 503, retry_after=9.0), [9.0], "rate_limited"),
+        (TransientError("429", 429), [4.0] * 3, "rate_limited"),
+        (TransientError("broke"), [4.0] * 3, "deadline_exceeded"),
+        (TransientError("gzip", 200, final=VenomError("unsupported_source", "x", "y", "z")), [4.0] * 3, "unsupported_source"),
+    ],
+)
+def test_no_wait_goes_beyond_the_deadline(
+    error: TransientError, waits: list[float], code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry.random, "uniform", lambda *dummy: 1.0)
+    now, waited = [100.0], []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        now[0] += seconds
+
+    def fail() -> None:
+        raise error
+
+    policy = RetryPolicy(retries=9, base=4.0, cap=4.0, ends=115.0, clock=lambda: now[0])
+    with pytest.raises(VenomError) as caught:
+        call_with_retries(fail, "x", policy, sleep)
+    assert (waited, caught.value.reason_code) == (waits, code)
 
 
 @pytest.mark.parametrize(

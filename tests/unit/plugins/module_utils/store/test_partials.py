@@ -173,28 +173,23 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
 def test_starting_over_forgets_everything(tmp_path: Path) -> None:
     leave(tmp_path)
     partial = Partial(str(tmp_path), ONE, SIZE)
-    partial.note_identity("http://x", '"1"')
     partial.restart()
     assert kept_bytes(str(tmp_path), ONE, SIZE) == 0
     partial.write(b"y" * MIB, 0)
     partial.commit([(0, MIB)])
     partial.close()
-    again = Partial(str(tmp_path), ONE, SIZE)
-    assert (list(again.kept), again.identities) == ([(0, MIB)], {})
+    assert list(Partial(str(tmp_path), ONE, SIZE).kept) == [(0, MIB)]
 
 
-def test_identities_are_remembered(tmp_path: Path) -> None:
-    partial = Partial(str(tmp_path), ONE, SIZE)
-    partial.note_identity("http://x:80", '"1"')
-    partial.write(b"y" * MIB, 0)
-    partial.commit([(0, MIB)])
-    partial.note_identity("http://x:80", '"2"')
-    partial.note_identity("https://y:443", '"3"')
-    partial.close()
-    for dummy in range(2):
-        again = Partial(str(tmp_path), ONE, SIZE)
-        assert again.identities == {"http://x:80": '"2"', "https://y:443": '"3"'}
-        again.close()
+def test_a_journal_of_an_earlier_release_is_gone_on_with(tmp_path: Path) -> None:
+    """It noted the ETag that each origin gave."""
+    leave(tmp_path)
+    kept = kept_bytes(str(tmp_path), ONE, SIZE)
+    (journal,) = tmp_path.glob("*.journal")
+    text = b'from ["http://x:80", "\\"1\\""]'
+    first, dummy, rest = journal.read_bytes().partition(b"\n")
+    journal.write_bytes(first + b"\n%08x %s\n" % (zlib.crc32(text), text) + rest)
+    assert Partial(str(tmp_path), ONE, SIZE).kept.total == kept > 0
 
 
 def test_a_small_file_has_no_journal_and_stays_only_when_finished(tmp_path: Path) -> None:

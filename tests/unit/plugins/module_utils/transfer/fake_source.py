@@ -32,7 +32,6 @@ class Answer:
     ignores_range: bool = False
     shift: int = 0
     extra: bytes = b""
-    identity: str | None = None
     hanging: threading.Event | None = None
     gate: threading.Event | None = None
 
@@ -42,7 +41,6 @@ class FakeStream:
 
     def __init__(self, source: FakeSource, content: bytes, offset: int, answer: Answer) -> None:
         self.offset = offset
-        self.identity = answer.identity
         self.is_closed = False
         self._source = source
         self._content = content

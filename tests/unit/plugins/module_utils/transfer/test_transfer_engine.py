@@ -122,6 +122,15 @@ def test_retry_after_is_obeyed_within_the_budget(tmp_path: Path) -> None:
     assert caught.value.reason_code == "rate_limited"
 
 
+def test_a_wait_beyond_the_deadline_is_told_at_once(tmp_path: Path) -> None:
+    source = FakeSource({"a": b"content"}, {"a": [Answer(error=TransientError("429", 429, retry_after=42.0))]})
+    policy = RetryPolicy(retries=2, ends=141.0, clock=lambda: 100.0)
+    with pytest.raises(VenomError) as caught:
+        transfer(tmp_path, source, [remote("a", b"content")], retry_policy=policy)
+    assert (caught.value.reason_code, caught.value.details["retry_after"], len(source.requests)) == ("rate_limited", 42.0, 1)
+    assert transfer(tmp_path, source, [remote("a", b"content")], retry_policy=policy)[1] == []
+
+
 def test_what_one_stream_is_told_holds_for_all(tmp_path: Path) -> None:
     now = [100.0]
     source = FakeSource({"a": b"aa", "b": b"b"}, {"a": [Answer(error=TransientError("429", 429, retry_after=42.0))]})
@@ -272,40 +281,29 @@ def test_a_stream_that_begins_elsewhere_is_refused(tmp_path: Path) -> None:
     assert caught.value.reason_code == "unsupported_source"
 
 
-def test_a_version_that_changes_starts_the_file_over_once(tmp_path: Path, small_spans: None) -> None:
+class Changing(FakeSource):
+    """A source that has another content under the same name at first."""
+
+    def __init__(self, old: bytes, new: bytes, requests: int) -> None:
+        super().__init__({"a": old})
+        self.new, self.left = new, requests
+
+    def open(self, file: RemoteFile, offset: int = 0, length: int | None = None) -> FakeStream:
+        if len(self.requests) == self.left:
+            self.contents = {"a": self.new}
+        return super().open(file, offset, length)
+
+
+def test_a_content_that_changes_on_the_way_is_fetched_once_more(tmp_path: Path, small_spans: None) -> None:
     old, new = noise(MIB, 1), noise(MIB, 2)
-
-    class Changing(FakeSource):
-        def open(self, file: RemoteFile, offset: int = 0, length: int | None = None) -> FakeStream:
-            is_old = len(self.requests) < 2
-            self.contents = {"a": old if is_old else new}
-            self.always = Answer(identity='http://x "old"' if is_old else 'http://x "new"')
-            return super().open(file, offset, length)
-
-    source = Changing({})
-    report, waits = transfer(tmp_path, source, [remote("a", new)], max_parallel=1)
+    report, waits = transfer(tmp_path, Changing(old, new, 2), [remote("a", new)], max_parallel=1)
     assert blob(tmp_path, report, remote("a", new)) == new
-    assert [start for dummy, start, dummy in source.requests[:4]] == [0, 64 * KIB, 128 * KIB, 0]
-    assert waits == []
+    assert (report.bytes_fetched, waits) == (2 * MIB, [])
 
 
-def test_a_version_that_changes_all_the_time_is_left_to_the_digest(tmp_path: Path, small_spans: None) -> None:
-    content = noise(MIB)
-
-    class Restless(FakeSource):
-        def open(self, file: RemoteFile, offset: int = 0, length: int | None = None) -> FakeStream:
-            self.always = Answer(identity=f'http://x "{len(self.requests)}"')
-            return super().open(file, offset, length)
-
-    source = Restless({"a": content})
-    report, dummy = transfer(tmp_path, source, [remote("a", content)], max_parallel=1)
-    assert blob(tmp_path, report, remote("a", content)) == content
-    assert [start for dummy, start, dummy in source.requests].count(0) == 2
-
-
-def interrupt(folder: Path, content: bytes, identity: str | None = None) -> None:
-    """Fetch a part of a content and fail."""
-    source = FakeSource({"a": content}, {"a": [Answer(identity=identity), Answer(error=VenomError("gated", "x", "y", "z"))]})
+def interrupt(folder: Path, content: bytes, came: bytes | None = None) -> None:
+    """Fetch a part of a content, or of other bytes instead, and fail."""
+    source = FakeSource({"a": came or content}, {"a": [Answer(), Answer(error=VenomError("gated", "x", "y", "z"))]})
     with pytest.raises(VenomError):
         transfer(folder, source, [remote("a", content)], max_parallel=1)
     assert len(partials(folder)) == 2
@@ -323,18 +321,17 @@ def test_a_failed_transfer_is_gone_on_with(tmp_path: Path, small_spans: None) ->
     assert partials(tmp_path) == []
 
 
-def test_a_version_that_changed_between_two_runs_starts_over(tmp_path: Path, small_spans: None) -> None:
-    content = noise(MIB)
-    interrupt(tmp_path, content, 'http://x "old"')
-    source = FakeSource({"a": content})
-    source.always = Answer(identity='http://x "new"')
-    report, dummy = transfer(tmp_path, source, [remote("a", content)], max_parallel=1)
-    assert report.bytes_resumed == 0
-    interrupt(tmp_path / "other", content, 'http://x "old"')
-    source = FakeSource({"a": content})
-    source.always = Answer(identity='http://mirror "new"')
-    report, dummy = transfer(tmp_path / "other", source, [remote("a", content)], max_parallel=1)
-    assert report.bytes_resumed == 64 * KIB
+def test_a_content_that_changed_between_two_runs_is_fetched_once_more(tmp_path: Path, small_spans: None) -> None:
+    old, content = noise(MIB, 1), noise(MIB, 2)
+    interrupt(tmp_path, content, old)
+    report, dummy = transfer(tmp_path, FakeSource({"a": content}), [remote("a", content)], max_parallel=1)
+    assert blob(tmp_path, report, remote("a", content)) == content
+    assert (report.bytes_resumed, report.bytes_fetched) == (0, 2 * MIB - 64 * KIB)
+    # It changes while the first wrong bytes are replaced, too: those of the earlier run counted for nothing.
+    interrupt(tmp_path / "twice", content, old)
+    source = Changing(old, content, 17)
+    report, dummy = transfer(tmp_path / "twice", source, [remote("a", content)], max_parallel=1)
+    assert blob(tmp_path / "twice", report, remote("a", content)) == content
 
 
 def test_wrong_bytes_of_an_earlier_run_are_not_the_sources_fault(tmp_path: Path, small_spans: None) -> None:
@@ -496,14 +493,13 @@ def test_a_file_that_starts_over_frees_a_stream_that_waits_for_the_disk(
         assert changed.wait(30)
         return real_take_dirt(self, interval)
 
-    class Changing(FakeSource):
+    class Wrong(FakeSource):
         def open(self, file: RemoteFile, offset: int = 0, length: int | None = None) -> FakeStream:
             is_second = len(self.requests) == 1
             stream = super().open(file, offset, length)
-            stream.identity = 'http://x "old"'
             if is_second:
                 assert waits.wait(30)
-                stream.identity = 'http://x "new"'
+                board[0].wrong(board[0].files[0], "other bytes")
                 changed.set()
             return stream
 
@@ -511,7 +507,7 @@ def test_a_file_that_starts_over_frees_a_stream_that_waits_for_the_disk(
     monkeypatch.setattr(board_module, "FLUSH_AT", 16 * KIB)
     monkeypatch.setattr(threading.Condition, "wait", wait)
     monkeypatch.setattr(board_module.Board, "take_dirt", take_dirt)
-    report, dummy = transfer(tmp_path, Changing({"a": content}, chunk_size=32 * KIB), [remote("a", content)], max_parallel=2)
+    report, dummy = transfer(tmp_path, Wrong({"a": content}, chunk_size=32 * KIB), [remote("a", content)], max_parallel=2)
     assert blob(tmp_path, report, remote("a", content)) == content
 
 

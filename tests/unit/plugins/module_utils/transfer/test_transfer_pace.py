@@ -30,6 +30,14 @@ from ansible_collections.venom.llm.tests.unit.plugins.module_utils.transfer.fake
 )
 
 
+def test_reads_that_bring_little_are_a_drip() -> None:
+    drip = pace.Drip(10.0)
+    assert [drip.note(1.0, 1) for dummy in range(10)] == [False] * 9 + [True]
+    # Each time is a new one, however much came before.
+    assert [drip.note(5.0, amount) for amount in (1 << 20, 1, 1, 1)] == [False, False, False, True]
+    assert [drip.note(0.0, 1) for dummy in range(100)] == [False] * 100
+
+
 def test_a_drip_is_a_stall_and_a_slow_line_is_none() -> None:
     for rate, expected in ((1, True), (1000, True), (1100, False)):
         meter = Meter()
