@@ -129,8 +129,7 @@ class Transaction:
         """Nothing of the target is missing, and nobody else has the port. Raises ``VenomError``."""
         seen = self.server.observe()
         self.runtime.settings()
-        if not seen.service.installed:
-            raise unit_missing(self.supervisor, self.runtime.name)
+        refuse_unit(self.supervisor, self.runtime.name, seen.service)
         for rival in self._rivals():
             raise rival_conflict(rival, self.runtime)
         if self.target is not None and not self.runtime.is_there(self._active(self.target)):
@@ -437,15 +436,25 @@ STEPS: dict[str, t.Callable[[Transaction], str]] = {
 }
 
 
-def unit_missing(supervisor: base.Supervisor, runtime: str) -> VenomError:
-    """The refusal to start a unit that no role has installed."""
-    return VenomError(
-        "not_installed",
-        wanted=f"the unit {supervisor.unit}",
-        found="systemd does not know it",
-        todo=f"run the role venom.llm.{runtime} first",
-        unit=supervisor.unit,
-    )
+def refuse_unit(supervisor: base.Supervisor, runtime: str, service: base.ServiceState) -> None:
+    """Raise ``not_installed`` for a unit that no role has installed, ``supervisor_failed`` for one that would not start any more."""
+    if not service.installed:
+        raise VenomError(
+            "not_installed",
+            wanted=f"the unit {supervisor.unit}",
+            found="systemd does not know it",
+            todo=f"run the role venom.llm.{runtime} first",
+            unit=supervisor.unit,
+        )
+    if service.unstartable:
+        unmask = f"systemctl unmask {supervisor.unit}, or leave the runtime out"
+        raise VenomError(
+            "supervisor_failed",
+            wanted=f"the unit {supervisor.unit} ready to be started",
+            found=f"it is {service.unstartable}: {service.detail}",
+            todo=unmask if service.unstartable == "masked" else f"see systemctl status {supervisor.unit} on the host",
+            unit=supervisor.unit,
+        )
 
 
 def folder_missing(target: Activation) -> VenomError:
