@@ -55,6 +55,7 @@ options:
   model:
     description:
       - Name or alias of an installed model. Either this or O(previous) is required for O(state=active).
+      - A model of Ollama is found as Ollama itself finds it, in any case and without the tag C(latest).
     type: str
     version_added: 0.1.0
   previous:

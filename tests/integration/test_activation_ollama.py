@@ -92,6 +92,17 @@ def test_without_an_alias_the_model_has_its_own_name_and_no_other(host: TwoRunti
     assert not host.ollama(model="mid")["changed"]
 
 
+def test_a_model_is_activated_by_every_spelling_of_its_name(host: TwoRuntimes) -> None:
+    """An install records ``big:latest``, whatever tag was left out."""
+    host.store("big", "big:latest", alias="Chat")
+    first = host.ollama(model="big")
+    assert first["status"]["active_model"] == "big:latest" and first["status"]["alias"] == "Chat"
+    for spelling in ("big:latest", "BIG", "library/big:Latest", "chat", "CHAT:latest"):
+        assert not host.ollama(model=spelling)["changed"], spelling
+    host.ollama(model="tiny:1b")
+    assert host.ollama(previous=True)["status"]["active_model"] == "big:latest"
+
+
 @pytest.mark.parametrize(
     ("fault", "step", "cause"),
     [

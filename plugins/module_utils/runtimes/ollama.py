@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ansible_collections.venom.llm.plugins.module_utils import envfile, http_probe
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.names import fold_name
 from ansible_collections.venom.llm.plugins.module_utils.runtimes import openai_chat
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import (
     LOOPBACK,
@@ -23,7 +24,7 @@ from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import (
     Health,
     ServedModel,
 )
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import OllamaApi, fold_name
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import OllamaApi
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_http import DEFAULT_PORT, ServerUrl
 
 HOST = "OLLAMA_HOST"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.http_probe import Answer, ProbeFailed
-from ansible_collections.venom.llm.plugins.module_utils.names import OLLAMA_HOST, OLLAMA_NAMESPACE, OLLAMA_TAG, ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef, fold_name
 from ansible_collections.venom.llm.plugins.module_utils.runtimes import ollama_http
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_errors import refusal, said, scrub, unreachable
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_pull import Progress, Pull, Wish, try_again
@@ -47,17 +47,6 @@ class LoadedModel:
     size_vram: int
     expires_at: str
     context_length: int
-
-
-def fold_name(name: str) -> str:
-    """The one spelling of an Ollama name, whatever form it has: ``Phi3``, ``phi3:latest``, ``registry.ollama.ai/library/phi3``."""
-    folder, slash, model = name.lower().rpartition("/")
-    parts = [*(folder.split("/") if slash else []), model if ":" in model else f"{model}:{OLLAMA_TAG}"]
-    if len(parts) == 3 and parts[0] == OLLAMA_HOST:
-        parts = parts[1:]
-    if len(parts) == 2 and parts[0] == OLLAMA_NAMESPACE:
-        parts = parts[1:]
-    return "/".join(parts)
 
 
 class OllamaApi:
