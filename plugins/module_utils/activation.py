@@ -327,13 +327,18 @@ class Transaction:
         return [unloaded] if unloaded else []
 
     def _return_place(self, trial: Trial) -> list[str]:
-        """Start the runtimes again that had made room for the trial."""
+        """Start the runtimes again that had made room for the trial. One that does not start is told, and spoils nothing else."""
         said = []
         for name in trial.stopped:
             neighbour = self._neighbours.get(name)
-            if neighbour is not None and not neighbour.is_alive():
-                neighbour.start(self.limits)
-                said.append(f"{name} runs again")
+            if neighbour is None:
+                continue
+            try:
+                if not neighbour.is_alive():
+                    neighbour.start(self.limits)
+                    said.append(f"{name} runs again")
+            except (StepFailed, VenomError, OSError) as error:
+                said.append(f"{name} does not run again: {_cause(error)}")
         return said
 
     # Failure.
@@ -349,9 +354,7 @@ class Transaction:
             try:
                 outcome, rolled_back = self._put_right(step)
             except (StepFailed, VenomError, OSError) as second:
-                outcome = f"putting things right failed too: {_cause(second)}"
-                with contextlib.suppress(VenomError, OSError):
-                    self.supervisor.stop(self.limits.stop_timeout)
+                outcome = f"putting things right failed too: {_cause(second)}{self._leave()}"
         wanted = self._change.target.model if self._change.target is not None else self.runtime.name
         raise VenomError(
             self._change.failure_code,
@@ -366,6 +369,21 @@ class Transaction:
             rolled_back=rolled_back,
             steps=[report.to_dict() for report in self.reports],
         ) from error
+
+    def _leave(self) -> str:
+        """Where even the last good model does not come back: stopped, and those that had made room run again; the latter in words."""
+        with contextlib.suppress(StepFailed, VenomError, OSError):
+            self.server.stop(self.limits)
+        trial = None
+        with contextlib.suppress(VenomError, OSError):
+            trial = activation_trial.present(self.server)
+        if trial is None or not trial.stopped:
+            return ""
+        self._step("exclusive", label="rollback ", does="return")
+        # The rest is for the next run, which shall not start what somebody has stopped meanwhile.
+        with contextlib.suppress(VenomError, OSError):
+            activation_trial.save(self.server, replace(trial, stopped=()))
+        return f"; {self.reports[-1].outcome}"
 
     def _put_right(self, step: str) -> tuple[str, bool]:
         """Back to the last good model, else stopped. Returns what was done and whether the last good model serves again."""
@@ -389,6 +407,7 @@ class Transaction:
             outcome = "no other model was good before, so the server is stopped"
         if trial is not None and trial.stopped:
             self._step("exclusive", label="rollback ", does="return")
+            outcome = f"{outcome}; {self.reports[-1].outcome}"
         try:
             activation_trial.close(self.server)
         except OSError as error:

@@ -242,6 +242,36 @@ def test_exclusive_stops_the_other_and_puts_it_back_when_it_fails(host: TwoRunti
     assert host.activate("lab/a", exclusive=True)["changed"] and host.both()["ollama"]["service"] == "stopped"
 
 
+def test_exclusive_puts_the_other_back_also_when_no_model_comes_back(host: TwoRuntimes) -> None:
+    good = host.install("lab/a")
+    host.install("lab/bad", die=3)
+    host.activate("lab/a")
+    host.ollama(model="mid")
+    host.behave(good, die=4)
+    error = refused(lambda: host.activate("lab/bad", exclusive=True))
+    assert error.details["rolled_back"] is False and "exit status 4" in error.found and "exit status 3" in error.details["cause"]
+    last = error.details["steps"][-1]
+    assert (last["name"], last["outcome"]) == ("rollback exclusive", "ollama runs again") and "; ollama runs again" in error.found
+    assert host.both()["ollama"]["status"] == "online" and host.status()["pids"] == []
+    # What is left for the next run is not to start again what was stopped since.
+    host.ollama("stopped")
+    host.behave(good)
+    assert host.activate("lab/a")["status"]["status"] == "online" and host.both()["ollama"]["service"] == "stopped"
+
+
+def test_a_neighbour_that_does_not_come_back_spoils_no_rollback(host: TwoRuntimes) -> None:
+    vllm = host.install("lab/a")
+    host.activate("lab/a")
+    host.ollama(model="mid")
+    host.behave(vllm, die=4)
+    host.fault(kind="answer", path="/v1/chat", status=500, times=1)
+    error = refused(lambda: host.ollama(model="tiny:1b", exclusive=True))
+    assert error.details["rolled_back"] is True and "vllm does not run again: the server ended: exit status 4" in error.found
+    assert host.both()["ollama"]["status"] == "online" and not host.record()["trials"]
+    # The next run is not held up by it either.
+    assert host.ollama(model="tiny:1b")["status"]["active_model"] == "tiny:1b"
+
+
 def test_a_foreign_server_is_named_and_ended_only_when_adopted(host: TwoRuntimes) -> None:
     host.ollama("started")
     host.ollama("stopped")
