@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ansible_collections.venom.llm.plugins.module_utils import processes
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.observation import Observation, digest_of, observe, port_conflict
+from ansible_collections.venom.llm.plugins.module_utils.observation import QUESTION_TIMEOUT, Observation, digest_of, observe, port_conflict
 from ansible_collections.venom.llm.plugins.module_utils.record import RuntimeRecord
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Runtime
 from ansible_collections.venom.llm.plugins.module_utils.supervisors import base
@@ -80,19 +80,28 @@ class Server:
             if self.runtime.health().state != "ready":
                 return "nothing serves"
             return self.unload([model.root for model in live.loaded()], limits) or "no model is loaded"
-        if self.runtime.in_flight() is None:
-            return "nothing serves"
+        patience = min(QUESTION_TIMEOUT, max(1.0, limits.drain_timeout))
         last: list[int | None] = [None]
 
         def probe() -> str:
-            last[0] = self.runtime.in_flight()
-            return "idle" if not last[0] else "busy"
+            last[0] = self.runtime.in_flight(patience)
+            if last[0] is None:
+                return "unknown" if self._may_serve(patience) else "down"
+            return "busy" if last[0] else "idle"
 
         try:
-            wait_for(probe, good=("idle",), waiting=("busy",), timeout=limits.drain_timeout, interval=POLL_SECONDS)
+            state = wait_for(probe, good=("idle", "down"), waiting=("busy", "unknown"), timeout=limits.drain_timeout, interval=POLL_SECONDS)
         except WaitTimeout:
-            return _by_policy(f"{last[0]} requests still in flight after {limits.drain_timeout:g} s", limits)
-        return "no request in flight"
+            count = "how many requests are in flight is not known" if last[0] is None else f"{last[0]} requests still in flight"
+            return _by_policy(f"{count} after {limits.drain_timeout:g} s", limits)
+        return "no request in flight" if state == "idle" else "nothing serves"
+
+    def _may_serve(self, timeout: float) -> bool:
+        """Whether a server that does not say how many requests it has may be at work: it is well, or too busy to answer at all."""
+        if self.supervisor.status().active != "running":
+            return False
+        health = self.runtime.health(timeout)
+        return health.state == "ready" or health.seconds is None
 
     def unload(self, paths: t.Collection[str], limits: Limits) -> str:
         """Have a running server drop models once their requests have ended; what was done, empty for nothing. Raises ``StepFailed``."""

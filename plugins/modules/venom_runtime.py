@@ -121,6 +121,7 @@ options:
   drain_policy:
     description:
       - What happens to requests that outlive O(drain_timeout). V(proceed) cuts them off, V(fail) leaves the old server as it is.
+      - It decides as well where a server that is up does not say how many requests it has.
     type: str
     choices: [proceed, fail]
     default: proceed

@@ -176,4 +176,4 @@ class Runtime(t.Protocol):
         """What the server answers to a body of JSON. Raises ``CompletionFailed`` when nothing comes."""
 
     def in_flight(self, timeout: float = 5.0) -> int | None:
-        """Requests that the server works on or holds in its queue; None when it does not say."""
+        """Requests that the server works on or holds in its queue, none where nobody listens; None when it does not say."""

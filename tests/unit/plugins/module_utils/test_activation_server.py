@@ -15,6 +15,7 @@ from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.record import RuntimeRecord
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Health, ServedModel
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama import OllamaRuntime
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.vllm import VllmRuntime
 from ansible_collections.venom.llm.plugins.module_utils.supervisors.base import ServiceState
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeSupervisor
 
@@ -124,3 +125,44 @@ def test_a_death_while_it_starts_is_seen_at_once_with_its_exit_status(server: Se
     with pytest.raises(StepFailed) as caught:
         replace(server, supervisor=supervisor).wait_ready(replace(LIMITS, health_timeout=3600.0))
     assert "signal 9" in str(caught.value)
+
+
+class Counting(VllmRuntime):
+    """vLLM without a server: what it says of its requests and of its health, in turn, the last word for ever."""
+
+    counts: list[int | None]
+    healths: list[Health]
+
+    def in_flight(self, timeout: float = 5.0) -> int | None:
+        return self.counts.pop(0) if len(self.counts) > 1 else self.counts[0]
+
+    def health(self, timeout: float = 5.0) -> Health:
+        return self.healths.pop(0) if len(self.healths) > 1 else self.healths[0]
+
+
+READY, NO_ANSWER = Health("ready", 0.01), Health("loading", detail="no complete answer within 5 s")
+UNWELL = Health("broken", 0.01, "GET /health answered 500")
+
+
+def counting(tmp_path: Path, counts: list[int | None], *healths: Health) -> Server:
+    runtime = Counting(str(tmp_path), str(tmp_path / "run"))
+    runtime.counts, runtime.healths = counts, list(healths)
+    return Server(runtime, FakeSupervisor(RUNNING), str(tmp_path / "runtime.json"))
+
+
+@pytest.mark.parametrize("health", [READY, NO_ANSWER], ids=["well", "too busy"])
+@pytest.mark.parametrize("counts", [[None], [5, None]], ids=["never", "no more"])
+def test_a_server_that_does_not_say_how_many_requests_it_has_may_have_some(tmp_path: Path, counts: list[int | None], health: Health) -> None:
+    said = "how many requests are in flight is not known after 0.1 s"
+    assert counting(tmp_path, list(counts), health).drain(LIMITS, will_stop=True) == f"{said}, went on"
+    with pytest.raises(StepFailed) as caught:
+        counting(tmp_path, list(counts), health).drain(replace(LIMITS, drain_policy="fail"), will_stop=True)
+    assert str(caught.value) == said
+
+
+def test_a_count_that_comes_back_and_a_server_that_goes_down_end_the_wait(tmp_path: Path) -> None:
+    patient = replace(LIMITS, drain_timeout=3600.0, drain_policy="fail")
+    assert counting(tmp_path, [None, 2, None, 0], READY).drain(patient, will_stop=True) == "no request in flight"
+    assert counting(tmp_path, [3, None], UNWELL).drain(patient, will_stop=True) == "nothing serves"
+    ended = FakeSupervisor(RUNNING, RUNNING, ServiceState("failed"))
+    assert replace(counting(tmp_path, [None], READY), supervisor=ended).drain(patient, will_stop=True) == "nothing serves"
