@@ -178,8 +178,9 @@ class Transaction:
         return "; ".join(said) or "nothing else runs"
 
     def stop(self) -> str:
-        """Stop every process of the server and wait until the GPU memory it held is free."""
-        return self.server.stop(self.limits)
+        """Empty a server that changes its models while it runs, stop every process and wait until the GPU memory it held is free."""
+        emptied = self.server.empty(self.limits)
+        return ", ".join(filter(None, (emptied, self.server.stop(self.limits))))
 
     def start(self) -> str:
         """Stop the old server, start the new one, wait until it answers; a live one changes its models instead."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.venom.llm.plugins.module_utils import processes
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
@@ -116,6 +116,21 @@ class Server:
                 raise
             return _by_policy(error.found, limits)
         return f"unloaded {', '.join(model.id for model in loaded)}"
+
+    def empty(self, limits: Limits) -> str:
+        """Have a server that is about to be stopped drop its models once their requests have ended; what was done, in words.
+
+        A stop cuts off those that it serves. Nothing here keeps anybody from stopping it: what goes wrong is told, and that is all.
+        """
+        if self.supervisor.status().active != "running":
+            return ""
+        try:
+            live = self.runtime.live()
+            if live is None or self.runtime.health().state != "ready":
+                return ""
+            return self.unload([model.root for model in live.loaded()], replace(limits, drain_policy="proceed"))
+        except VenomError as error:
+            return f"models not unloaded: {error.found}"
 
     def stop(self, limits: Limits) -> str:
         """Stop every process of the server and wait until the GPU memory it held is free."""

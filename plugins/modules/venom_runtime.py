@@ -45,7 +45,8 @@ options:
     description:
       - V(active) serves O(model), or with O(previous=true) the model before. The server is restarted only when something differs.
       - V(started) runs with the model that was activated last. Ollama also runs without one.
-      - V(stopped) leaves no process of the server and no GPU memory held. It is no failure where nothing is installed.
+      - V(stopped) leaves no process of the server and no GPU memory held. It is no failure where nothing is installed. Ollama unloads
+        its models first, for which it gets O(drain_timeout); a stop alone would cut off the requests that it answers.
       - V(restarted) drains, stops and starts.
       - V(probed) changes nothing, and fails unless a real completion proves that the active model serves.
     type: str

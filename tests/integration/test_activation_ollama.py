@@ -194,6 +194,19 @@ def test_a_model_that_stays_busy_goes_by_the_policy(host: TwoRuntimes) -> None:
     assert "went on" in result["steps"][3]["outcome"] and digest_of("mid") in host.loaded()
 
 
+def test_a_stop_lets_requests_end_first_and_is_held_up_by_none(host: TwoRuntimes) -> None:
+    host.ollama(model="mid")
+    host.says("tiny:1b")
+    stopped = host.ollama("stopped")["steps"]
+    assert [step["name"] for step in stopped] == ["stop"] and stopped[0]["outcome"].startswith("unloaded ")
+    assert "mid" in stopped[0]["outcome"] and "tiny:1b" in stopped[0]["outcome"] and "stopped" in stopped[0]["outcome"]
+    host.ollama(model="mid")
+    host.says("tiny:1b")
+    host.fault(kind="slow_unload", seconds=30)
+    again = host.ollama("stopped", drain_timeout=0.2, drain_policy="fail")
+    assert "still in memory" in again["steps"][0]["outcome"] and again["status"]["service"] == "stopped"
+
+
 def test_changed_settings_restart_once_and_another_model_does_not(host: TwoRuntimes) -> None:
     first = host.ollama(model="mid")["status"]["pid"]
     host.write_ollama(OLLAMA_NUM_PARALLEL="2")

@@ -99,10 +99,11 @@ class OllamaModels:
     def unload(self, paths: t.Collection[str], timeout: float) -> None:
         """See ``LiveModels``. The server tells a loaded model by the name it was loaded by, which may mean another one by now."""
         names = {model.digest: model.name for model in self._api.models()}
-        for path in {model.digest for model in self._api.loaded() if model.digest in paths}:
-            # One whose names are all gone leaves the memory only when it expires.
-            if path in names:
-                self._api.unload(names[path], timeout, path)
+        # One whose names are all gone leaves the memory only when it expires.
+        leaving = {model.digest for model in self._api.loaded() if model.digest in paths and model.digest in names}
+        for path in sorted(leaving):
+            self._api.release(names[path], timeout)
+        self._api.wait_gone(lambda model: model.digest in leaving, timeout)
 
     def copy(self, source: str, name: str) -> None:
         """See ``LiveModels``."""

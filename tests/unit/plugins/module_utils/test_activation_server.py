@@ -94,6 +94,17 @@ def test_a_busy_model_goes_by_the_policy(server: Server) -> None:
     assert server.unload(["sha256:none"], LIMITS) == ""
 
 
+def test_a_server_that_is_stopped_is_emptied_and_stopped_whatever_happens(server: Server) -> None:
+    assert server.empty(LIMITS) == "unloaded phi, other" and server.empty(LIMITS) == ""
+    memory(server).models, memory(server).busy = [ServedModel("phi", "sha256:a")], ("sha256:a",)
+    assert server.empty(replace(LIMITS, drain_policy="fail")) == "it is still in memory, went on"
+    memory(server).asked.clear()
+    assert replace(server, supervisor=FakeSupervisor(ServiceState("failed"))).empty(LIMITS) == ""
+    Path(server.runtime.settings_path).write_text("OLLAMA_HOST=127.0.0.1:1\n")
+    without_sense = replace(server, runtime=OllamaRuntime(str(Path(server.runtime.settings_path).parent)))
+    assert without_sense.empty(LIMITS).startswith("models not unloaded: VENOM_OLLAMA_BINARY") and memory(server).asked == []
+
+
 def test_it_restarts_only_for_what_it_was_started_with(server: Server) -> None:
     assert server.must_restart()
     digest = server.runtime.digest("unit")
