@@ -140,7 +140,7 @@ class Transaction:
 
     def drain(self) -> str:
         """Wait until no client waits for an answer any more."""
-        will_stop = self._change.restart or self._moves_version() or self.server.must_restart()
+        will_stop = self._change.restart or self._moves_version() or self.server.must_restart() or self.server.holds_nameless(self._others())
         return self.server.drain(self.limits, will_stop)
 
     def switch(self) -> str:
@@ -186,7 +186,7 @@ class Transaction:
         """Stop the old server, start the new one, wait until it answers; a live one changes its models instead."""
         live = self.runtime.live()
         said = []
-        if live is None or self._change.restart or self.server.must_restart():
+        if live is None or self._change.restart or self.server.must_restart() or self.server.holds_nameless(self._others()):
             self.server.stop(self.limits)
             self._log_mark = base.log_size(self.supervisor.log_path)
             said.append(f"ready after {self.server.start(self.limits):.1f} s")
@@ -206,17 +206,28 @@ class Transaction:
         if active is None or trial is None or trial.activation is None or self._active(trial.activation) != active:
             # Whatever a trial that this is not has named.
             said += activation_trial.revert_names(self.server)
-        old = {each.path for each in (self._committed, self._change.target) if each is not None}
         if active is None:
-            unloaded = self.server.unload(old, self.limits)
+            unloaded = self.server.unload(self._others(), self.limits)
             return [*said, unloaded] if unloaded else said
         activation_names.check_model(live.listed(), self.runtime.spelling, active)
         waits = self._waits_for_commit(live, active)
         said += [] if waits else self._give_name(live, active)
-        unloaded = self.server.unload(old - {active.path}, self.limits)
+        unloaded = self.server.unload(self._others(), self.limits)
         said += [unloaded] if unloaded else []
-        live.load(active.model if waits else active.alias, self.limits.health_timeout)
+        name = active.model if waits else active.alias
+        live.load(name, self.limits.health_timeout)
+        if live.keeps_models and all(model.root != active.path for model in live.loaded()):
+            said += self._load_anew(live, name)
         return [*said, f"loaded {active.model}"]
+
+    def _load_anew(self, live: LiveModels, name: str) -> list[str]:
+        """Of two models with the same weights the server uses whichever is in memory, with that one's template: make room, load again."""
+        said = [f"another model was in memory in the place of {name}", self.server.drain(self.limits, will_stop=True)]
+        if live.loaded():
+            self.server.stop(self.limits)
+            said.append(f"ready again after {self.server.start(self.limits):.1f} s")
+        live.load(name, self.limits.health_timeout)
+        return said
 
     def _waits_for_commit(self, live: LiveModels, active: Active) -> bool:
         """Whether the alias is the committed model's: until the commit, clients and a boot are to find that one by it."""
@@ -307,6 +318,12 @@ class Transaction:
             raise StepFailed("no model is configured")
         return active
 
+    def _others(self) -> set[str]:
+        """What the server may have in memory because of us, besides the model that it is to serve."""
+        active = self._wanted() if self.runtime.runs_without_model else None
+        ours = {each.path for each in (self._committed, self._change.target) if each is not None}
+        return ours - {active.path} if active is not None else ours
+
     def _moves_version(self) -> bool:
         return bool(self._change.version) and activation_trial.link_of(self.runtime).version() != self._change.version
 
@@ -324,7 +341,10 @@ class Transaction:
         """A live server that a run before this one had load a model keeps it in memory beside the committed one."""
         if trial.activation is None or self.runtime.live() is None or self.runtime.health().state != "ready":
             return []
-        unloaded = self.server.unload({trial.activation.path} - {self._committed.path if self._committed else ""}, self.limits)
+        tried = {trial.activation.path} - {self._committed.path if self._committed else ""}
+        if self.server.holds_nameless(tried):
+            return [f"{trial.activation.model} has no name any more and stays in memory until it expires"]
+        unloaded = self.server.unload(tried, self.limits)
         return [unloaded] if unloaded else []
 
     def _return_place(self, trial: Trial) -> list[str]:
@@ -372,19 +392,29 @@ class Transaction:
         ) from error
 
     def _leave(self) -> str:
-        """Where even the last good model does not come back: stopped, and those that had made room run again; the latter in words."""
+        """Where even the last good model does not come back: stopped, and those that had made room run again; in words.
+
+        A server that runs without an active model, as it did before, may have other clients, and is left to them.
+        """
+        said, trial = "", None
         with contextlib.suppress(StepFailed, VenomError, OSError):
-            self.server.stop(self.limits)
-        trial = None
+            if self._runs_on():
+                said = "; the server runs on"
+            else:
+                self.server.stop(self.limits)
         with contextlib.suppress(VenomError, OSError):
             trial = activation_trial.present(self.server)
         if trial is None or not trial.stopped:
-            return ""
+            return said
         self._step("exclusive", label="rollback ", does="return")
         # The rest is for the next run, which shall not start what somebody has stopped meanwhile.
         with contextlib.suppress(VenomError, OSError):
             activation_trial.save(self.server, replace(trial, stopped=()))
-        return f"; {self.reports[-1].outcome}"
+        return f"{said}; {self.reports[-1].outcome}"
+
+    def _runs_on(self) -> bool:
+        """Whether it is well and ran before this transaction, and has something to do besides an active model."""
+        return self._was_up and self.runtime.runs_without_model and self.runtime.health().state == "ready"
 
     def _put_right(self, step: str) -> tuple[str, bool]:
         """Back to the last good model, else stopped. Returns what was done and whether the last good model serves again."""
@@ -401,8 +431,10 @@ class Transaction:
                 self._step("start", label="rollback ")
             self._step("prove", label="rollback ")
             outcome = f"{good.alias} serves again" if good is not None else "no model was active before; the server answers again"
-        elif self._was_up and self.runtime.runs_without_model and self.runtime.health().state == "ready":
+        elif self._runs_on():
             outcome = "the server runs on without it"
+            with contextlib.suppress(StepFailed, VenomError):
+                outcome = ", ".join([outcome, *(self._unload_tried(trial) if trial is not None else [])])
         else:
             self._step("stop", label="rollback ")
             outcome = "no other model was good before, so the server is stopped"
@@ -424,7 +456,19 @@ class Transaction:
             return trial is not None and self.runtime.runs_without_model and self._was_up
         if trial is not None and trial.version:
             return bool(trial.version_before)
-        return failed is not None and self._active(good) != self._active(failed) and self.runtime.is_there(self._active(good))
+        return failed is not None and self._active(good) != self._active(failed) and self._is_there(good)
+
+    def _is_there(self, good: Activation) -> bool:
+        """Whether the model can be served still. What the store of a live server holds shows only while that answers."""
+        if not self.runtime.is_there(self._active(good)):
+            return False
+        live = self.runtime.live()
+        if live is None or self.runtime.health().state != "ready":
+            return True
+        try:
+            return any(model.root == good.path for model in live.listed())
+        except VenomError:
+            return True
 
     def _is_committed(self) -> bool:
         target = self._change.target

@@ -103,6 +103,14 @@ class Server:
         health = self.runtime.health(timeout)
         return health.state == "ready" or health.seconds is None
 
+    def holds_nameless(self, paths: t.Collection[str]) -> bool:
+        """Whether one of these models is in memory that no name means any more, as after an update of its tag: only a restart takes it out."""
+        live = self.runtime.live()
+        if live is None or self.supervisor.status().active != "running" or self.runtime.health().state != "ready":
+            return False
+        named = {model.root for model in live.listed()}
+        return any(model.root in paths and model.root not in named for model in live.loaded())
+
     def unload(self, paths: t.Collection[str], limits: Limits) -> str:
         """Have a running server drop models once their requests have ended; what was done, empty for nothing. Raises ``StepFailed``."""
         live = self.runtime.live()

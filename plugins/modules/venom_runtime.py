@@ -14,7 +14,8 @@ description:
   - O(state=active) is a transaction. It checks that the model is complete and the port is free, drains the old server, writes the
     configuration, starts, and proves with a real completion that the new model serves with its bytes under its alias. When a
     step fails, the last good model is put back and proved in the same way.
-  - vLLM is restarted for another model. Ollama runs on; the old model is unloaded and the new one loaded.
+  - vLLM is restarted for another model. Ollama runs on; the old model is unloaded and the new one loaded. It is restarted where the old
+    one cannot be unloaded, as after an update of its tag, which leaves it no name to be unloaded by.
   - Until the commit a boot comes back to the model before. What a run leaves that was killed in the middle, the next run finishes or
     takes back.
   - A server that this collection did not start is never stopped, unless O(adopt=true). It is named in the error instead.

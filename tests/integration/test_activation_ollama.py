@@ -4,13 +4,14 @@
 """Every state of ``venom_runtime`` for Ollama, against the stand-in of its server kept by the process supervisor."""
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
-from runtime_support import TwoRuntimes, digest_of, refused
+from runtime_support import SAMPLES, TwoRuntimes, digest_of, refused
 
 from ansible_collections.venom.llm.plugins.module_utils import activation_server
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import is_alive, wait_until
@@ -26,6 +27,15 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[TwoRunti
     made.store("mid", "mid")
     yield made
     made.close()
+
+
+@pytest.fixture()
+def twin(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A sample with the weights of ``tiny`` that says something else."""
+    sample = copy.copy(SAMPLES["tiny"])
+    sample.content = dict(sample.content, system=b"You are a twin.")
+    monkeypatch.setitem(SAMPLES, "twin", sample)
+    return "twin"
 
 
 def test_each_state_twice_and_check_mode_says_the_same(host: TwoRuntimes) -> None:
@@ -183,6 +193,64 @@ def test_an_update_of_the_tag_is_activated_under_the_same_alias_and_can_be_undon
     assert host.names() == {"tiny:1b": digest_of("big"), "mid:latest": digest_of("mid"), "chat:latest": digest_of("tiny")}, error
     host.ollama(model="tiny:1b", revision=digest_of("big"), alias="chat")
     assert host.names() == {"tiny:1b": digest_of("big"), "mid:latest": digest_of("mid"), "chat:latest": digest_of("big")}
+
+
+def test_an_update_of_the_tag_without_an_alias_takes_the_old_bytes_out_of_memory(host: TwoRuntimes) -> None:
+    """Nothing means them any more, so the server cannot be asked to drop them: it is restarted, unless no request may be cut off."""
+    pid = host.ollama(model="tiny:1b")["status"]["pid"]
+    host.store("big", "tiny:1b")
+    update = {"model": "tiny:1b", "revision": digest_of("big")}
+    error = refused(lambda: host.ollama(drain_policy="fail", **update))
+    assert error.details["step"] == "drain" and "has no name any more" in error.found and "nothing was touched" in error.found
+    assert host.both()["ollama"]["pid"] == pid and host.loaded() == [digest_of("tiny")]
+    planned = host.ollama(check_mode=True, **update)
+    done = host.ollama(**update)
+    assert (planned["changed"], planned["plan"], planned["diff"]) == (done["changed"], done["plan"], done["diff"])
+    assert done["status"]["pid"] != pid and host.loaded() == [digest_of("big")] and "ready after" in done["steps"][3]["outcome"]
+    assert not host.ollama(**update)["changed"]
+
+
+def test_an_update_of_the_tag_that_fails_leaves_the_server_to_its_other_clients(host: TwoRuntimes) -> None:
+    """The bytes before are not there to go back to, and that is no reason to stop a server that is well."""
+    pid = host.ollama(model="tiny:1b")["status"]["pid"]
+    host.ask("/api/generate", {"model": "tiny:1b", "keep_alive": 0})
+    host.store("big", "tiny:1b")
+    host.says("mid")
+    host.fault(kind="answer", path="/v1/chat", status=500, times=1)
+    error = refused(lambda: host.ollama(model="tiny:1b", revision=digest_of("big")))
+    assert error.details["step"] == "prove" and error.details["rolled_back"] is False and "the server runs on without it" in error.found
+    assert host.both()["ollama"]["pid"] == pid and host.loaded() == [digest_of("mid")]
+    # The same where that shows only when the server is up again.
+    host.add_version("3.0", "#!/bin/sh\nexit 9\n")
+    error = refused(lambda: host.ollama("started", version="3.0"))
+    assert error.details["exit_status"] == 9 and error.details["rolled_back"] is False and "digest_mismatch" in error.found
+    assert "the server runs on" in error.found and host.version() == "1.0" and host.both()["ollama"]["service"] == "running"
+
+
+@pytest.mark.parametrize("alias", [None, "chat"])
+def test_an_update_of_the_template_alone_serves_with_the_new_one(host: TwoRuntimes, twin: str, alias: str | None) -> None:
+    """The weights are the same file, by which the server knows what it has in memory."""
+    host.ollama(model="tiny:1b", alias=alias)
+    host.store(twin, "tiny:1b")
+    done = host.ollama(model="tiny:1b", revision=digest_of(twin), alias=alias)
+    assert done["status"]["alias_ok"] is True and host.loaded() == [digest_of(twin)]
+    assert not host.ollama(model="tiny:1b", alias=alias)["changed"]
+
+
+def test_a_model_with_the_same_weights_that_a_client_loaded_makes_room(host: TwoRuntimes, twin: str) -> None:
+    pid = host.ollama(model="mid")["status"]["pid"]
+    host.store(twin, "twin", installed=False)
+    host.says("twin")
+    done = host.ollama(model="tiny:1b")
+    assert "another model was in memory in the place of tiny:1b" in done["steps"][3]["outcome"]
+    assert host.loaded() == [digest_of("tiny")] and done["status"]["pid"] == pid
+    # One that stays is ended with the server.
+    host.ask("/api/generate", {"model": "tiny:1b", "keep_alive": 0})
+    host.ollama(model="mid")
+    host.says("twin")
+    host.fault(kind="slow_unload", seconds=30)
+    done = host.ollama(model="tiny:1b", drain_timeout=0.2)
+    assert "ready again after" in done["steps"][3]["outcome"] and host.loaded() == [digest_of("tiny")] and done["status"]["pid"] != pid
 
 
 def test_a_model_that_stays_busy_goes_by_the_policy(host: TwoRuntimes) -> None:

@@ -29,13 +29,15 @@ class Memory:
 
     models: list[ServedModel]
     busy: tuple[str, ...] = ()
+    nameless: tuple[str, ...] = ()
     asked: list[str] = field(default_factory=list)
     keeps_models: bool = True
 
     def listed(self) -> tuple[ServedModel, ...]:
-        return tuple(self.models)
+        return tuple(model for model in self.models if model.root not in self.nameless)
 
-    loaded = listed
+    def loaded(self) -> tuple[ServedModel, ...]:
+        return tuple(self.models)
 
     def load(self, name: str, timeout: float) -> None:
         raise AssertionError(name)
@@ -92,6 +94,14 @@ def test_a_busy_model_goes_by_the_policy(server: Server) -> None:
     with pytest.raises(StepFailed):
         server.unload(["sha256:a"], replace(LIMITS, drain_policy="fail"))
     assert server.unload(["sha256:none"], LIMITS) == ""
+
+
+def test_what_is_in_memory_without_a_name_is_seen_on_a_server_that_answers(server: Server, tmp_path: Path) -> None:
+    assert not server.holds_nameless(["sha256:a", "sha256:b"])
+    memory(server).nameless = ("sha256:a",)
+    assert server.holds_nameless(["sha256:a", "sha256:b"]) and not server.holds_nameless(["sha256:b"])
+    assert not replace(server, supervisor=FakeSupervisor(ServiceState("stopped"))).holds_nameless(["sha256:a"])
+    assert not counting(tmp_path, [0], READY).holds_nameless(["sha256:a"])
 
 
 def test_a_server_that_is_stopped_is_emptied_and_stopped_whatever_happens(server: Server) -> None:
