@@ -129,8 +129,7 @@ class Transaction:
         """Nothing of the target is missing, and nobody else has the port. Raises ``VenomError``."""
         seen = self.server.observe()
         self.runtime.settings()
-        if not seen.service.installed:
-            raise unit_missing(self.supervisor, self.runtime.name)
+        refuse_unit(self.supervisor, self.runtime.name, seen.service)
         for rival in self._rivals():
             raise rival_conflict(rival, self.runtime)
         if self.target is not None and not self.runtime.is_there(self._active(self.target)):
@@ -141,7 +140,7 @@ class Transaction:
 
     def drain(self) -> str:
         """Wait until no client waits for an answer any more."""
-        will_stop = self._change.restart or self._moves_version() or self.server.must_restart()
+        will_stop = self._change.restart or self._moves_version() or self.server.must_restart() or self.server.holds_nameless(self._others())
         return self.server.drain(self.limits, will_stop)
 
     def switch(self) -> str:
@@ -179,14 +178,15 @@ class Transaction:
         return "; ".join(said) or "nothing else runs"
 
     def stop(self) -> str:
-        """Stop every process of the server and wait until the GPU memory it held is free."""
-        return self.server.stop(self.limits)
+        """Empty a server that changes its models while it runs, stop every process and wait until the GPU memory it held is free."""
+        emptied = self.server.empty(self.limits)
+        return ", ".join(filter(None, (emptied, self.server.stop(self.limits))))
 
     def start(self) -> str:
         """Stop the old server, start the new one, wait until it answers; a live one changes its models instead."""
         live = self.runtime.live()
         said = []
-        if live is None or self._change.restart or self.server.must_restart():
+        if live is None or self._change.restart or self.server.must_restart() or self.server.holds_nameless(self._others()):
             self.server.stop(self.limits)
             self._log_mark = base.log_size(self.supervisor.log_path)
             said.append(f"ready after {self.server.start(self.limits):.1f} s")
@@ -206,17 +206,28 @@ class Transaction:
         if active is None or trial is None or trial.activation is None or self._active(trial.activation) != active:
             # Whatever a trial that this is not has named.
             said += activation_trial.revert_names(self.server)
-        old = {each.path for each in (self._committed, self._change.target) if each is not None}
         if active is None:
-            unloaded = self.server.unload(old, self.limits)
+            unloaded = self.server.unload(self._others(), self.limits)
             return [*said, unloaded] if unloaded else said
         activation_names.check_model(live.listed(), self.runtime.spelling, active)
         waits = self._waits_for_commit(live, active)
         said += [] if waits else self._give_name(live, active)
-        unloaded = self.server.unload(old - {active.path}, self.limits)
+        unloaded = self.server.unload(self._others(), self.limits)
         said += [unloaded] if unloaded else []
-        live.load(active.model if waits else active.alias, self.limits.health_timeout)
+        name = active.model if waits else active.alias
+        live.load(name, self.limits.health_timeout)
+        if live.keeps_models and all(model.root != active.path for model in live.loaded()):
+            said += self._load_anew(live, name)
         return [*said, f"loaded {active.model}"]
+
+    def _load_anew(self, live: LiveModels, name: str) -> list[str]:
+        """Of two models with the same weights the server uses whichever is in memory, with that one's template: make room, load again."""
+        said = [f"another model was in memory in the place of {name}", self.server.drain(self.limits, will_stop=True)]
+        if live.loaded():
+            self.server.stop(self.limits)
+            said.append(f"ready again after {self.server.start(self.limits):.1f} s")
+        live.load(name, self.limits.health_timeout)
+        return said
 
     def _waits_for_commit(self, live: LiveModels, active: Active) -> bool:
         """Whether the alias is the committed model's: until the commit, clients and a boot are to find that one by it."""
@@ -307,6 +318,12 @@ class Transaction:
             raise StepFailed("no model is configured")
         return active
 
+    def _others(self) -> set[str]:
+        """What the server may have in memory because of us, besides the model that it is to serve."""
+        active = self._wanted() if self.runtime.runs_without_model else None
+        ours = {each.path for each in (self._committed, self._change.target) if each is not None}
+        return ours - {active.path} if active is not None else ours
+
     def _moves_version(self) -> bool:
         return bool(self._change.version) and activation_trial.link_of(self.runtime).version() != self._change.version
 
@@ -324,17 +341,25 @@ class Transaction:
         """A live server that a run before this one had load a model keeps it in memory beside the committed one."""
         if trial.activation is None or self.runtime.live() is None or self.runtime.health().state != "ready":
             return []
-        unloaded = self.server.unload({trial.activation.path} - {self._committed.path if self._committed else ""}, self.limits)
+        tried = {trial.activation.path} - {self._committed.path if self._committed else ""}
+        if self.server.holds_nameless(tried):
+            return [f"{trial.activation.model} has no name any more and stays in memory until it expires"]
+        unloaded = self.server.unload(tried, self.limits)
         return [unloaded] if unloaded else []
 
     def _return_place(self, trial: Trial) -> list[str]:
-        """Start the runtimes again that had made room for the trial."""
+        """Start the runtimes again that had made room for the trial. One that does not start is told, and spoils nothing else."""
         said = []
         for name in trial.stopped:
             neighbour = self._neighbours.get(name)
-            if neighbour is not None and not neighbour.is_alive():
-                neighbour.start(self.limits)
-                said.append(f"{name} runs again")
+            if neighbour is None:
+                continue
+            try:
+                if not neighbour.is_alive():
+                    neighbour.start(self.limits)
+                    said.append(f"{name} runs again")
+            except (StepFailed, VenomError, OSError) as error:
+                said.append(f"{name} does not run again: {_cause(error)}")
         return said
 
     # Failure.
@@ -350,9 +375,7 @@ class Transaction:
             try:
                 outcome, rolled_back = self._put_right(step)
             except (StepFailed, VenomError, OSError) as second:
-                outcome = f"putting things right failed too: {_cause(second)}"
-                with contextlib.suppress(VenomError, OSError):
-                    self.supervisor.stop(self.limits.stop_timeout)
+                outcome = f"putting things right failed too: {_cause(second)}{self._leave()}"
         wanted = self._change.target.model if self._change.target is not None else self.runtime.name
         raise VenomError(
             self._change.failure_code,
@@ -367,6 +390,31 @@ class Transaction:
             rolled_back=rolled_back,
             steps=[report.to_dict() for report in self.reports],
         ) from error
+
+    def _leave(self) -> str:
+        """Where even the last good model does not come back: stopped, and those that had made room run again; in words.
+
+        A server that runs without an active model, as it did before, may have other clients, and is left to them.
+        """
+        said, trial = "", None
+        with contextlib.suppress(StepFailed, VenomError, OSError):
+            if self._runs_on():
+                said = "; the server runs on"
+            else:
+                self.server.stop(self.limits)
+        with contextlib.suppress(VenomError, OSError):
+            trial = activation_trial.present(self.server)
+        if trial is None or not trial.stopped:
+            return said
+        self._step("exclusive", label="rollback ", does="return")
+        # The rest is for the next run, which shall not start what somebody has stopped meanwhile.
+        with contextlib.suppress(VenomError, OSError):
+            activation_trial.save(self.server, replace(trial, stopped=()))
+        return f"{said}; {self.reports[-1].outcome}"
+
+    def _runs_on(self) -> bool:
+        """Whether it is well and ran before this transaction, and has something to do besides an active model."""
+        return self._was_up and self.runtime.runs_without_model and self.runtime.health().state == "ready"
 
     def _put_right(self, step: str) -> tuple[str, bool]:
         """Back to the last good model, else stopped. Returns what was done and whether the last good model serves again."""
@@ -383,13 +431,16 @@ class Transaction:
                 self._step("start", label="rollback ")
             self._step("prove", label="rollback ")
             outcome = f"{good.alias} serves again" if good is not None else "no model was active before; the server answers again"
-        elif self._was_up and self.runtime.runs_without_model and self.runtime.health().state == "ready":
+        elif self._runs_on():
             outcome = "the server runs on without it"
+            with contextlib.suppress(StepFailed, VenomError):
+                outcome = ", ".join([outcome, *(self._unload_tried(trial) if trial is not None else [])])
         else:
             self._step("stop", label="rollback ")
             outcome = "no other model was good before, so the server is stopped"
         if trial is not None and trial.stopped:
             self._step("exclusive", label="rollback ", does="return")
+            outcome = f"{outcome}; {self.reports[-1].outcome}"
         try:
             activation_trial.close(self.server)
         except OSError as error:
@@ -405,7 +456,19 @@ class Transaction:
             return trial is not None and self.runtime.runs_without_model and self._was_up
         if trial is not None and trial.version:
             return bool(trial.version_before)
-        return failed is not None and self._active(good) != self._active(failed) and self.runtime.is_there(self._active(good))
+        return failed is not None and self._active(good) != self._active(failed) and self._is_there(good)
+
+    def _is_there(self, good: Activation) -> bool:
+        """Whether the model can be served still. What the store of a live server holds shows only while that answers."""
+        if not self.runtime.is_there(self._active(good)):
+            return False
+        live = self.runtime.live()
+        if live is None or self.runtime.health().state != "ready":
+            return True
+        try:
+            return any(model.root == good.path for model in live.listed())
+        except VenomError:
+            return True
 
     def _is_committed(self) -> bool:
         target = self._change.target
@@ -437,15 +500,25 @@ STEPS: dict[str, t.Callable[[Transaction], str]] = {
 }
 
 
-def unit_missing(supervisor: base.Supervisor, runtime: str) -> VenomError:
-    """The refusal to start a unit that no role has installed."""
-    return VenomError(
-        "not_installed",
-        wanted=f"the unit {supervisor.unit}",
-        found="systemd does not know it",
-        todo=f"run the role venom.llm.{runtime} first",
-        unit=supervisor.unit,
-    )
+def refuse_unit(supervisor: base.Supervisor, runtime: str, service: base.ServiceState) -> None:
+    """Raise ``not_installed`` for a unit that no role has installed, ``supervisor_failed`` for one that would not start any more."""
+    if not service.installed:
+        raise VenomError(
+            "not_installed",
+            wanted=f"the unit {supervisor.unit}",
+            found="systemd does not know it",
+            todo=f"run the role venom.llm.{runtime} first",
+            unit=supervisor.unit,
+        )
+    if service.unstartable:
+        unmask = f"systemctl unmask {supervisor.unit}, or leave the runtime out"
+        raise VenomError(
+            "supervisor_failed",
+            wanted=f"the unit {supervisor.unit} ready to be started",
+            found=f"it is {service.unstartable}: {service.detail}",
+            todo=unmask if service.unstartable == "masked" else f"see systemctl status {supervisor.unit} on the host",
+            unit=supervisor.unit,
+        )
 
 
 def folder_missing(target: Activation) -> VenomError:

@@ -7,11 +7,11 @@ from __future__ import annotations
 import contextlib
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.venom.llm.plugins.module_utils import processes
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.observation import Observation, digest_of, observe, port_conflict
+from ansible_collections.venom.llm.plugins.module_utils.observation import QUESTION_TIMEOUT, Observation, digest_of, observe, port_conflict
 from ansible_collections.venom.llm.plugins.module_utils.record import RuntimeRecord
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Runtime
 from ansible_collections.venom.llm.plugins.module_utils.supervisors import base
@@ -80,19 +80,36 @@ class Server:
             if self.runtime.health().state != "ready":
                 return "nothing serves"
             return self.unload([model.root for model in live.loaded()], limits) or "no model is loaded"
-        if self.runtime.in_flight() is None:
-            return "nothing serves"
+        patience = min(QUESTION_TIMEOUT, max(1.0, limits.drain_timeout))
         last: list[int | None] = [None]
 
         def probe() -> str:
-            last[0] = self.runtime.in_flight()
-            return "idle" if not last[0] else "busy"
+            last[0] = self.runtime.in_flight(patience)
+            if last[0] is None:
+                return "unknown" if self._may_serve(patience) else "down"
+            return "busy" if last[0] else "idle"
 
         try:
-            wait_for(probe, good=("idle",), waiting=("busy",), timeout=limits.drain_timeout, interval=POLL_SECONDS)
+            state = wait_for(probe, good=("idle", "down"), waiting=("busy", "unknown"), timeout=limits.drain_timeout, interval=POLL_SECONDS)
         except WaitTimeout:
-            return _by_policy(f"{last[0]} requests still in flight after {limits.drain_timeout:g} s", limits)
-        return "no request in flight"
+            count = "how many requests are in flight is not known" if last[0] is None else f"{last[0]} requests still in flight"
+            return _by_policy(f"{count} after {limits.drain_timeout:g} s", limits)
+        return "no request in flight" if state == "idle" else "nothing serves"
+
+    def _may_serve(self, timeout: float) -> bool:
+        """Whether a server that does not say how many requests it has may be at work: it is well, or too busy to answer at all."""
+        if self.supervisor.status().active != "running":
+            return False
+        health = self.runtime.health(timeout)
+        return health.state == "ready" or health.seconds is None
+
+    def holds_nameless(self, paths: t.Collection[str]) -> bool:
+        """Whether one of these models is in memory that no name means any more, as after an update of its tag: only a restart takes it out."""
+        live = self.runtime.live()
+        if live is None or self.supervisor.status().active != "running" or self.runtime.health().state != "ready":
+            return False
+        named = {model.root for model in live.listed()}
+        return any(model.root in paths and model.root not in named for model in live.loaded())
 
     def unload(self, paths: t.Collection[str], limits: Limits) -> str:
         """Have a running server drop models once their requests have ended; what was done, empty for nothing. Raises ``StepFailed``."""
@@ -107,6 +124,21 @@ class Server:
                 raise
             return _by_policy(error.found, limits)
         return f"unloaded {', '.join(model.id for model in loaded)}"
+
+    def empty(self, limits: Limits) -> str:
+        """Have a server that is about to be stopped drop its models once their requests have ended; what was done, in words.
+
+        A stop cuts off those that it serves. Nothing here keeps anybody from stopping it: what goes wrong is told, and that is all.
+        """
+        if self.supervisor.status().active != "running":
+            return ""
+        try:
+            live = self.runtime.live()
+            if live is None or self.runtime.health().state != "ready":
+                return ""
+            return self.unload([model.root for model in live.loaded()], replace(limits, drain_policy="proceed"))
+        except VenomError as error:
+            return f"models not unloaded: {error.found}"
 
     def stop(self, limits: Limits) -> str:
         """Stop every process of the server and wait until the GPU memory it held is free."""

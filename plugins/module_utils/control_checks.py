@@ -115,13 +115,14 @@ def check_command(site: Site, request: Request, seen: Observation) -> None:
 
 
 def refuse_start(site: Site, request: Request, seen: Observation) -> list[Rival]:
-    """Raise for a runtime that cannot be started here: no settings, no unit, no such version, or somebody else in its place.
+    """Raise for a runtime that cannot be started here: no settings, no unit or a masked one, no such version, or somebody else in its place.
 
     With ``adopt`` those others are returned instead.
     """
     site.runtime.settings()
-    if not seen.service.installed:
-        raise activation.unit_missing(site.supervisor, site.runtime.name)
+    # Asking starts nothing, so what serves under a unit that is masked by now may be proved.
+    service = replace(seen.service, unstartable="") if request.state == "probed" else seen.service
+    activation.refuse_unit(site.supervisor, site.runtime.name, service)
     if request.version:
         activation_trial.link_of(site.runtime).check(request.version)
     rivals = find_rivals(seen, site.runtime, site.supervisor)

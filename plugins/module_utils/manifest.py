@@ -111,10 +111,15 @@ class Manifest:
         values.update(changes)
         return Manifest(self.models_dir, **values)
 
-    def find(self, name_or_alias: str, revision: str | None = None) -> Entry | None:
-        """The record of a model by name, else by alias; of several revisions the one asked for, else the newest."""
+    def find(self, name_or_alias: str, revision: str | None = None, any_spelling: bool = False) -> Entry | None:
+        """The record of a model by name, else by alias; of several revisions the one asked for, else the newest.
+
+        With ``any_spelling`` an Ollama model is also found as its server would find it: ``phi3:latest`` as ``phi3``.
+        """
         candidates = [entry for entry in self.models if entry.name == name_or_alias]
         candidates = candidates or [entry for entry in self.models if entry.alias == name_or_alias]
+        if any_spelling:
+            candidates = candidates or [entry for entry in self.models if entry.answers_to(name_or_alias)]
         if revision is not None:
             candidates = [entry for entry in candidates if revision in (entry.revision, entry.requested_revision)]
         return max(candidates, key=lambda entry: (entry.installed_at or "", entry.revision), default=None)

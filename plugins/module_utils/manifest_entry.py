@@ -18,6 +18,7 @@ from ansible_collections.venom.llm.plugins.module_utils.names import (
     Digest,
     ModelRef,
     check_paths,
+    fold_name,
     is_commit,
     parse_revision,
     runtime_for,
@@ -162,8 +163,9 @@ class Entry:
         return self.alias or self.name
 
     def answers_to(self, text: str) -> bool:
-        """Whether the text is the model's name or alias."""
-        return text in (self.name, self.alias)
+        """Whether the text is the model's name or alias; for Ollama in any spelling, as its server takes it."""
+        names = [name for name in (self.name, self.alias) if name]
+        return text in names or self.provider == "ollama" and fold_name(text) in map(fold_name, names)
 
     @property
     def is_vouched_for(self) -> bool:

@@ -29,7 +29,7 @@ from ansible_collections.venom.llm.plugins.module_utils.models_steps import (
     PlanOptions,
     Step,
 )
-from ansible_collections.venom.llm.plugins.module_utils.names import RUNTIME_OF_PROVIDER
+from ansible_collections.venom.llm.plugins.module_utils.names import RUNTIME_OF_PROVIDER, fold_name
 
 if t.TYPE_CHECKING:
     from ansible_collections.venom.llm.plugins.module_utils.models_limits import Budget
@@ -373,18 +373,27 @@ def check_aliases(requests: t.Sequence[Request], manifest: Manifest, removals: t
     gone = {entry.key_and_revision for step in removals for entry in step.before}
     renamed = {request.ref.key for request in requests if request.alias and request.state != "absent"}
     owners: dict[str, str] = {}
+    # An Ollama server takes every spelling of a name for the same model, so no other model of it can have one of them.
+    folded: dict[str, str] = {}
     for entry in manifest.models:
         if entry.key_and_revision not in gone:
-            owners[entry.name] = entry.ref.key
+            names = [entry.name]
             if entry.alias and entry.ref.key not in renamed:
-                owners[entry.alias] = entry.ref.key
+                names.append(entry.alias)
+            owners.update(dict.fromkeys(names, entry.ref.key))
+            if entry.provider == "ollama":
+                folded.update(dict.fromkeys(map(fold_name, names), entry.ref.key))
     for request in requests:
         if request.state != "absent":
             owners[str(request.ref)] = request.ref.key
+            if request.ref.provider == "ollama":
+                folded[fold_name(str(request.ref))] = request.ref.key
     for request in requests:
         if request.alias is None or request.state == "absent":
             continue
         owner = owners.setdefault(request.alias, request.ref.key)
+        if request.ref.provider == "ollama" and owner == request.ref.key:
+            owner = folded.setdefault(fold_name(request.alias), request.ref.key)
         if owner != request.ref.key:
             raise VenomError(
                 "alias_taken",

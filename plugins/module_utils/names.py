@@ -185,6 +185,17 @@ def _parse_tagged(text: str) -> ModelRef:
     return ModelRef(name="/".join(parts), provider="ollama", tag=tag)
 
 
+def fold_name(name: str) -> str:
+    """The one spelling of an Ollama name, whatever form it has: ``Phi3``, ``phi3:latest``, ``registry.ollama.ai/library/phi3``."""
+    folder, slash, model = name.lower().rpartition("/")
+    parts = [*(folder.split("/") if slash else []), model if ":" in model else f"{model}:{OLLAMA_TAG}"]
+    if len(parts) == 3 and parts[0] == OLLAMA_HOST:
+        parts = parts[1:]
+    if len(parts) == 2 and parts[0] == OLLAMA_NAMESPACE:
+        parts = parts[1:]
+    return "/".join(parts)
+
+
 def runtime_for(ref: ModelRef, runtime: str = "auto") -> str:
     """The runtime that serves the model. Raises ``incompatible_runtime`` when another one is asked for."""
     fitting = RUNTIME_OF_PROVIDER[ref.provider]

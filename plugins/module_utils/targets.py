@@ -11,7 +11,6 @@ from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
 from ansible_collections.venom.llm.plugins.module_utils.manifest_entry import Entry
 from ansible_collections.venom.llm.plugins.module_utils.names import Alias, ModelRef
 from ansible_collections.venom.llm.plugins.module_utils.record import Activation, RuntimeRecord
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import fold_name
 
 #: ``health_timeout: auto`` in seconds: a slow disk reads a GiB of weights in 20 s.
 AUTO_TIMEOUT_BASE = 120.0
@@ -24,7 +23,7 @@ def find_target(
 ) -> tuple[Activation, int]:
     """The installed model that was asked for, and its bytes. Raises ``not_installed``, ``alias_taken``, ``incompatible_runtime``."""
     manifest = Manifest.load(models_dir)
-    entry = manifest.find(name, revision)
+    entry = manifest.find(name, revision, any_spelling=runtime == "ollama")
     if entry is None:
         suffix = f" in revision {revision}" if revision else ""
         raise VenomError(
@@ -85,7 +84,7 @@ def refuse_incomplete(entry: Entry) -> None:
 def refuse_taken(alias: str, entry: Entry, manifest: Manifest) -> None:
     """Raise ``alias_taken`` when another model of this host answers to the alias."""
     for other in manifest.models:
-        if other.ref.key != entry.ref.key and _is_name_of(alias, other):
+        if other.ref.key != entry.ref.key and other.answers_to(alias):
             raise VenomError(
                 "alias_taken",
                 wanted=f"{entry.name} served as {alias}",
@@ -93,13 +92,6 @@ def refuse_taken(alias: str, entry: Entry, manifest: Manifest) -> None:
                 todo="choose another alias, or give the other model one",
                 model=other.name,
             )
-
-
-def _is_name_of(alias: str, entry: Entry) -> bool:
-    names = [name for name in (entry.alias, entry.name) if name]
-    if alias in names:
-        return True
-    return entry.provider == "ollama" and fold_name(alias) in [fold_name(name) for name in names]
 
 
 def refuse_served_elsewhere(target: Activation, runtime: str, record: RuntimeRecord) -> None:

@@ -14,7 +14,8 @@ description:
   - O(state=active) is a transaction. It checks that the model is complete and the port is free, drains the old server, writes the
     configuration, starts, and proves with a real completion that the new model serves with its bytes under its alias. When a
     step fails, the last good model is put back and proved in the same way.
-  - vLLM is restarted for another model. Ollama runs on; the old model is unloaded and the new one loaded.
+  - vLLM is restarted for another model. Ollama runs on; the old model is unloaded and the new one loaded. It is restarted where the old
+    one cannot be unloaded, as after an update of its tag, which leaves it no name to be unloaded by.
   - Until the commit a boot comes back to the model before. What a run leaves that was killed in the middle, the next run finishes or
     takes back.
   - A server that this collection did not start is never stopped, unless O(adopt=true). It is named in the error instead.
@@ -45,7 +46,8 @@ options:
     description:
       - V(active) serves O(model), or with O(previous=true) the model before. The server is restarted only when something differs.
       - V(started) runs with the model that was activated last. Ollama also runs without one.
-      - V(stopped) leaves no process of the server and no GPU memory held. It is no failure where nothing is installed.
+      - V(stopped) leaves no process of the server and no GPU memory held. It is no failure where nothing is installed. Ollama unloads
+        its models first, for which it gets O(drain_timeout); a stop alone would cut off the requests that it answers.
       - V(restarted) drains, stops and starts.
       - V(probed) changes nothing, and fails unless a real completion proves that the active model serves.
     type: str
@@ -55,6 +57,7 @@ options:
   model:
     description:
       - Name or alias of an installed model. Either this or O(previous) is required for O(state=active).
+      - A model of Ollama is found as Ollama itself finds it, in any case and without the tag C(latest).
     type: str
     version_added: 0.1.0
   previous:
@@ -120,6 +123,7 @@ options:
   drain_policy:
     description:
       - What happens to requests that outlive O(drain_timeout). V(proceed) cuts them off, V(fail) leaves the old server as it is.
+      - It decides as well where a server that is up does not say how many requests it has.
     type: str
     choices: [proceed, fail]
     default: proceed

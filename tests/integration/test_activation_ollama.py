@@ -4,13 +4,14 @@
 """Every state of ``venom_runtime`` for Ollama, against the stand-in of its server kept by the process supervisor."""
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
-from runtime_support import TwoRuntimes, digest_of, refused
+from runtime_support import SAMPLES, TwoRuntimes, digest_of, refused
 
 from ansible_collections.venom.llm.plugins.module_utils import activation_server
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import is_alive, wait_until
@@ -26,6 +27,15 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[TwoRunti
     made.store("mid", "mid")
     yield made
     made.close()
+
+
+@pytest.fixture()
+def twin(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A sample with the weights of ``tiny`` that says something else."""
+    sample = copy.copy(SAMPLES["tiny"])
+    sample.content = dict(sample.content, system=b"You are a twin.")
+    monkeypatch.setitem(SAMPLES, "twin", sample)
+    return "twin"
 
 
 def test_each_state_twice_and_check_mode_says_the_same(host: TwoRuntimes) -> None:
@@ -90,6 +100,17 @@ def test_a_switch_serves_the_new_model_under_the_old_alias(host: TwoRuntimes) ->
 def test_without_an_alias_the_model_has_its_own_name_and_no_other(host: TwoRuntimes) -> None:
     assert host.ollama(model="mid")["status"]["alias"] == "mid" and sorted(host.names()) == ["mid:latest", "tiny:1b"]
     assert not host.ollama(model="mid")["changed"]
+
+
+def test_a_model_is_activated_by_every_spelling_of_its_name(host: TwoRuntimes) -> None:
+    """An install records ``big:latest``, whatever tag was left out."""
+    host.store("big", "big:latest", alias="Chat")
+    first = host.ollama(model="big")
+    assert first["status"]["active_model"] == "big:latest" and first["status"]["alias"] == "Chat"
+    for spelling in ("big:latest", "BIG", "library/big:Latest", "chat", "CHAT:latest"):
+        assert not host.ollama(model=spelling)["changed"], spelling
+    host.ollama(model="tiny:1b")
+    assert host.ollama(previous=True)["status"]["active_model"] == "big:latest"
 
 
 @pytest.mark.parametrize(
@@ -174,6 +195,64 @@ def test_an_update_of_the_tag_is_activated_under_the_same_alias_and_can_be_undon
     assert host.names() == {"tiny:1b": digest_of("big"), "mid:latest": digest_of("mid"), "chat:latest": digest_of("big")}
 
 
+def test_an_update_of_the_tag_without_an_alias_takes_the_old_bytes_out_of_memory(host: TwoRuntimes) -> None:
+    """Nothing means them any more, so the server cannot be asked to drop them: it is restarted, unless no request may be cut off."""
+    pid = host.ollama(model="tiny:1b")["status"]["pid"]
+    host.store("big", "tiny:1b")
+    update = {"model": "tiny:1b", "revision": digest_of("big")}
+    error = refused(lambda: host.ollama(drain_policy="fail", **update))
+    assert error.details["step"] == "drain" and "has no name any more" in error.found and "nothing was touched" in error.found
+    assert host.both()["ollama"]["pid"] == pid and host.loaded() == [digest_of("tiny")]
+    planned = host.ollama(check_mode=True, **update)
+    done = host.ollama(**update)
+    assert (planned["changed"], planned["plan"], planned["diff"]) == (done["changed"], done["plan"], done["diff"])
+    assert done["status"]["pid"] != pid and host.loaded() == [digest_of("big")] and "ready after" in done["steps"][3]["outcome"]
+    assert not host.ollama(**update)["changed"]
+
+
+def test_an_update_of_the_tag_that_fails_leaves_the_server_to_its_other_clients(host: TwoRuntimes) -> None:
+    """The bytes before are not there to go back to, and that is no reason to stop a server that is well."""
+    pid = host.ollama(model="tiny:1b")["status"]["pid"]
+    host.ask("/api/generate", {"model": "tiny:1b", "keep_alive": 0})
+    host.store("big", "tiny:1b")
+    host.says("mid")
+    host.fault(kind="answer", path="/v1/chat", status=500, times=1)
+    error = refused(lambda: host.ollama(model="tiny:1b", revision=digest_of("big")))
+    assert error.details["step"] == "prove" and error.details["rolled_back"] is False and "the server runs on without it" in error.found
+    assert host.both()["ollama"]["pid"] == pid and host.loaded() == [digest_of("mid")]
+    # The same where that shows only when the server is up again.
+    host.add_version("3.0", "#!/bin/sh\nexit 9\n")
+    error = refused(lambda: host.ollama("started", version="3.0"))
+    assert error.details["exit_status"] == 9 and error.details["rolled_back"] is False and "digest_mismatch" in error.found
+    assert "the server runs on" in error.found and host.version() == "1.0" and host.both()["ollama"]["service"] == "running"
+
+
+@pytest.mark.parametrize("alias", [None, "chat"])
+def test_an_update_of_the_template_alone_serves_with_the_new_one(host: TwoRuntimes, twin: str, alias: str | None) -> None:
+    """The weights are the same file, by which the server knows what it has in memory."""
+    host.ollama(model="tiny:1b", alias=alias)
+    host.store(twin, "tiny:1b")
+    done = host.ollama(model="tiny:1b", revision=digest_of(twin), alias=alias)
+    assert done["status"]["alias_ok"] is True and host.loaded() == [digest_of(twin)]
+    assert not host.ollama(model="tiny:1b", alias=alias)["changed"]
+
+
+def test_a_model_with_the_same_weights_that_a_client_loaded_makes_room(host: TwoRuntimes, twin: str) -> None:
+    pid = host.ollama(model="mid")["status"]["pid"]
+    host.store(twin, "twin", installed=False)
+    host.says("twin")
+    done = host.ollama(model="tiny:1b")
+    assert "another model was in memory in the place of tiny:1b" in done["steps"][3]["outcome"]
+    assert host.loaded() == [digest_of("tiny")] and done["status"]["pid"] == pid
+    # One that stays is ended with the server.
+    host.ask("/api/generate", {"model": "tiny:1b", "keep_alive": 0})
+    host.ollama(model="mid")
+    host.says("twin")
+    host.fault(kind="slow_unload", seconds=30)
+    done = host.ollama(model="tiny:1b", drain_timeout=0.2)
+    assert "ready again after" in done["steps"][3]["outcome"] and host.loaded() == [digest_of("tiny")] and done["status"]["pid"] != pid
+
+
 def test_a_model_that_stays_busy_goes_by_the_policy(host: TwoRuntimes) -> None:
     host.ollama(model="tiny:1b")
     host.fault(kind="slow_unload", seconds=30)
@@ -181,6 +260,19 @@ def test_a_model_that_stays_busy_goes_by_the_policy(host: TwoRuntimes) -> None:
     assert error.details["step"] == "start" and "still in memory" in error.details["cause"] and error.details["rolled_back"]
     result = host.ollama(model="mid", drain_timeout=0.3)
     assert "went on" in result["steps"][3]["outcome"] and digest_of("mid") in host.loaded()
+
+
+def test_a_stop_lets_requests_end_first_and_is_held_up_by_none(host: TwoRuntimes) -> None:
+    host.ollama(model="mid")
+    host.says("tiny:1b")
+    stopped = host.ollama("stopped")["steps"]
+    assert [step["name"] for step in stopped] == ["stop"] and stopped[0]["outcome"].startswith("unloaded ")
+    assert "mid" in stopped[0]["outcome"] and "tiny:1b" in stopped[0]["outcome"] and "stopped" in stopped[0]["outcome"]
+    host.ollama(model="mid")
+    host.says("tiny:1b")
+    host.fault(kind="slow_unload", seconds=30)
+    again = host.ollama("stopped", drain_timeout=0.2, drain_policy="fail")
+    assert "still in memory" in again["steps"][0]["outcome"] and again["status"]["service"] == "stopped"
 
 
 def test_changed_settings_restart_once_and_another_model_does_not(host: TwoRuntimes) -> None:
@@ -229,6 +321,36 @@ def test_exclusive_stops_the_other_and_puts_it_back_when_it_fails(host: TwoRunti
     assert error.details["step"] == "prove" and "ollama runs again" in error.details["steps"][-1]["outcome"]
     assert host.both()["ollama"]["status"] == "online" and host.status()["service"] == "stopped"
     assert host.activate("lab/a", exclusive=True)["changed"] and host.both()["ollama"]["service"] == "stopped"
+
+
+def test_exclusive_puts_the_other_back_also_when_no_model_comes_back(host: TwoRuntimes) -> None:
+    good = host.install("lab/a")
+    host.install("lab/bad", die=3)
+    host.activate("lab/a")
+    host.ollama(model="mid")
+    host.behave(good, die=4)
+    error = refused(lambda: host.activate("lab/bad", exclusive=True))
+    assert error.details["rolled_back"] is False and "exit status 4" in error.found and "exit status 3" in error.details["cause"]
+    last = error.details["steps"][-1]
+    assert (last["name"], last["outcome"]) == ("rollback exclusive", "ollama runs again") and "; ollama runs again" in error.found
+    assert host.both()["ollama"]["status"] == "online" and host.status()["pids"] == []
+    # What is left for the next run is not to start again what was stopped since.
+    host.ollama("stopped")
+    host.behave(good)
+    assert host.activate("lab/a")["status"]["status"] == "online" and host.both()["ollama"]["service"] == "stopped"
+
+
+def test_a_neighbour_that_does_not_come_back_spoils_no_rollback(host: TwoRuntimes) -> None:
+    vllm = host.install("lab/a")
+    host.activate("lab/a")
+    host.ollama(model="mid")
+    host.behave(vllm, die=4)
+    host.fault(kind="answer", path="/v1/chat", status=500, times=1)
+    error = refused(lambda: host.ollama(model="tiny:1b", exclusive=True))
+    assert error.details["rolled_back"] is True and "vllm does not run again: the server ended: exit status 4" in error.found
+    assert host.both()["ollama"]["status"] == "online" and not host.record()["trials"]
+    # The next run is not held up by it either.
+    assert host.ollama(model="tiny:1b")["status"]["active_model"] == "tiny:1b"
 
 
 def test_a_foreign_server_is_named_and_ended_only_when_adopted(host: TwoRuntimes) -> None:

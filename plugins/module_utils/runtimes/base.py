@@ -97,7 +97,10 @@ class LiveModels(t.Protocol):
         """Bring a model into memory. Raises ``not_installed``, or ``io_error`` when the server cannot."""
 
     def unload(self, paths: t.Collection[str], timeout: float) -> None:
-        """Take the models with these digests out of memory once their requests have ended. Raises ``model_active`` after ``timeout`` s."""
+        """Take the models with these digests out of memory once their requests have ended.
+
+        Raises ``model_active`` for those that are still there after ``timeout`` seconds, and for those that no name means any more.
+        """
 
     def copy(self, source: str, name: str) -> None:
         """Give a model a further name, also over one that another model has."""
@@ -176,4 +179,4 @@ class Runtime(t.Protocol):
         """What the server answers to a body of JSON. Raises ``CompletionFailed`` when nothing comes."""
 
     def in_flight(self, timeout: float = 5.0) -> int | None:
-        """Requests that the server works on or holds in its queue; None when it does not say."""
+        """Requests that the server works on or holds in its queue, none where nobody listens; None when it does not say."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ansible_collections.venom.llm.plugins.module_utils import envfile, http_probe
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.names import fold_name
 from ansible_collections.venom.llm.plugins.module_utils.runtimes import openai_chat
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import (
     LOOPBACK,
@@ -23,7 +24,7 @@ from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import (
     Health,
     ServedModel,
 )
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import OllamaApi, fold_name
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import OllamaApi
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_http import DEFAULT_PORT, ServerUrl
 
 HOST = "OLLAMA_HOST"
@@ -98,10 +99,19 @@ class OllamaModels:
     def unload(self, paths: t.Collection[str], timeout: float) -> None:
         """See ``LiveModels``. The server tells a loaded model by the name it was loaded by, which may mean another one by now."""
         names = {model.digest: model.name for model in self._api.models()}
-        for path in {model.digest for model in self._api.loaded() if model.digest in paths}:
-            # One whose names are all gone leaves the memory only when it expires.
-            if path in names:
-                self._api.unload(names[path], timeout, path)
+        loaded = {model.digest: model.name for model in self._api.loaded() if model.digest in paths}
+        leaving = sorted(path for path in loaded if path in names)
+        for path in leaving:
+            self._api.release(names[path], timeout)
+        self._api.wait_gone(lambda model: model.digest in leaving, timeout)
+        nameless = [f"what was {name} ({path})" for path, name in loaded.items() if path not in names]
+        if nameless:
+            raise VenomError(
+                "model_active",
+                wanted=f"{', '.join(nameless)} unloaded",
+                found=f"{', '.join(nameless)} is in memory and has no name any more, so only a restart takes it out",
+                todo="restart the server, or wait until it expires",
+            )
 
     def copy(self, source: str, name: str) -> None:
         """See ``LiveModels``."""

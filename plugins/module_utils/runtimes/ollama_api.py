@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.http_probe import Answer, ProbeFailed
-from ansible_collections.venom.llm.plugins.module_utils.names import OLLAMA_HOST, OLLAMA_NAMESPACE, OLLAMA_TAG, Digest, ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef, fold_name
 from ansible_collections.venom.llm.plugins.module_utils.runtimes import ollama_http
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_errors import refusal, said, scrub, unreachable
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_pull import Progress, Pull, Wish, try_again
@@ -47,17 +47,6 @@ class LoadedModel:
     size_vram: int
     expires_at: str
     context_length: int
-
-
-def fold_name(name: str) -> str:
-    """The one spelling of an Ollama name, whatever form it has: ``Phi3``, ``phi3:latest``, ``registry.ollama.ai/library/phi3``."""
-    folder, slash, model = name.lower().rpartition("/")
-    parts = [*(folder.split("/") if slash else []), model if ":" in model else f"{model}:{OLLAMA_TAG}"]
-    if len(parts) == 3 and parts[0] == OLLAMA_HOST:
-        parts = parts[1:]
-    if len(parts) == 2 and parts[0] == OLLAMA_NAMESPACE:
-        parts = parts[1:]
-    return "/".join(parts)
 
 
 class OllamaApi:
@@ -168,38 +157,46 @@ class OllamaApi:
         if answer.status != 200:
             raise refusal(self.url, answer, wanted, name)
 
-    def unload(self, name: str, timeout: float = 60.0, digest: str | None = None) -> bool:
+    def unload(self, name: str, timeout: float = 60.0) -> bool:
         """Take a model out of memory and wait until it is; False when the server knows none of that name.
-
-        With ``digest`` it is gone when no model with that is left in memory, whatever name it was loaded by.
 
         A model that was deleted while it was loaded is such a one: nothing but its expiry or a restart unloads it. Raises
         ``model_active`` when requests keep it in memory for longer than ``timeout`` seconds.
         """
+        if not self.release(name, timeout):
+            return False
+        self.wait_gone(lambda model: fold_name(model.name) == fold_name(name), timeout)
+        return True
+
+    def release(self, name: str, timeout: float = 60.0) -> bool:
+        """Have the server drop a model once its requests have ended, without waiting for that; False when it knows none of that name."""
         wanted = f"{name} unloaded"
         answer = self._ask("POST", "/api/generate", wanted, {"model": name, "keep_alive": 0, "stream": False}, max(self._timeout, timeout))
         if answer.status == 404 and said(answer) is not None:
             return False
         if answer.status != 200:
             raise refusal(self.url, answer, wanted, name)
+        return True
 
-        def is_it(model: LoadedModel) -> bool:
-            return model.digest == digest if digest is not None else fold_name(model.name) == fold_name(name)
+    def wait_gone(self, is_it: t.Callable[[LoadedModel], bool], timeout: float) -> None:
+        """Wait until no such model is in memory. Raises ``model_active`` after ``timeout`` seconds."""
+        left: list[str] = []
 
         def state() -> str:
-            return "loaded" if any(is_it(model) for model in self.loaded()) else "gone"
+            left[:] = [model.name for model in self.loaded() if is_it(model)]
+            return "loaded" if left else "gone"
 
         try:
             wait_for(state, ("gone",), ("loaded",), timeout, 0.2, self._clock, self._sleep)
         except WaitTimeout as error:
+            names = ", ".join(left)
             raise VenomError(
                 "model_active",
-                wanted=wanted,
-                found=f"it is still in memory after {error.waited:.0f} s, so requests are being answered, or new ones came",
+                wanted=f"{names} unloaded",
+                found=f"{names} is still in memory after {error.waited:.0f} s, so requests are being answered, or new ones came",
                 todo="stop its clients and try again, or restart the server",
-                model=name,
+                model=names,
             ) from error
-        return True
 
     def pull(self, name: str, insecure: bool = False, progress: Progress | None = None, deadline: float | None = None) -> None:
         """Have the server fetch a model; it goes on where an earlier pull ended. ``insecure`` lets it use plain http.

@@ -20,8 +20,8 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import DEFAULT_URL, fold_name
+from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef, fold_name
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import DEFAULT_URL
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_errors import Failure, classify, scrub
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_http import ServerUrl
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_pull import Progress, Wish, too_late, try_again

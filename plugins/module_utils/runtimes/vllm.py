@@ -248,8 +248,9 @@ class VllmRuntime:
         """See ``Runtime``."""
         try:
             answer = self._ask("/metrics", timeout)
-        except http_probe.ProbeFailed:
-            return None
+        except http_probe.ProbeFailed as error:
+            # Where nobody listens, nobody waits for an answer either.
+            return 0 if error.kind == "refused" else None
         return in_flight_from(answer.body.decode("utf-8", "replace")) if answer.status == 200 else None
 
     def _ask(self, path: str, timeout: float) -> http_probe.Answer:

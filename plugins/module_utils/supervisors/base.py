@@ -28,7 +28,8 @@ class ServiceState:
     """What the supervisor sees: ``uptime_seconds`` of the running process, ``restarts`` by the supervisor itself since the last start.
 
     ``exit_status`` is that of the last ended process, minus the signal number when a signal ended it; None when unknown.
-    ``enabled`` tells whether it comes back at boot. ``detail`` is the supervisor's own wording.
+    ``enabled`` tells whether it comes back at boot. ``detail`` is the supervisor's own wording. ``unstartable`` says in one word why
+    no start would be taken, whatever runs now: ``masked`` by an operator, or a definition with an error. Empty where one would.
     """
 
     active: str
@@ -40,6 +41,7 @@ class ServiceState:
     installed: bool = True
     needs_reload: bool = False
     detail: str = ""
+    unstartable: str = ""
 
 
 class Supervisor(t.Protocol):

@@ -94,8 +94,10 @@ def state_from(properties: t.Mapping[str, str], monotonic: float) -> base.Servic
     status = int(properties.get("ExecMainStatus") or 0)
     ended = pid is None and properties.get("ExecMainCode", "0") != "0"
     detail = f"{properties.get('ActiveState', '?')} ({sub}), result {properties.get('Result', '?')}"
-    if properties.get("LoadState") not in ("loaded", None):
-        detail += f", unit {properties['LoadState']}"
+    loaded = properties.get("LoadState", "loaded")
+    unstartable = "" if loaded == "loaded" else loaded
+    if unstartable:
+        detail += f", unit {unstartable}"
     return base.ServiceState(
         active=active,
         pid=pid,
@@ -106,6 +108,7 @@ def state_from(properties: t.Mapping[str, str], monotonic: float) -> base.Servic
         installed=True,
         needs_reload=properties.get("NeedDaemonReload") == "yes",
         detail=detail,
+        unstartable=unstartable,
     )
 
 

@@ -16,9 +16,9 @@ from ansible_collections.venom.llm.plugins.module_utils.models_ollama_host impor
 from ansible_collections.venom.llm.plugins.module_utils.models_ollama_plan import make_entry, records_of
 from ansible_collections.venom.llm.plugins.module_utils.models_options import model_spec
 from ansible_collections.venom.llm.plugins.module_utils.models_request import Request
-from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.names import Digest, ModelRef, fold_name
 from ansible_collections.venom.llm.plugins.module_utils.ollama_manifest import Layer, OllamaManifest
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import LoadedModel, ServedModel, fold_name
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import LoadedModel, ServedModel
 from ansible_collections.venom.llm.plugins.module_utils.sources.base import ModelPlan, RemoteFile
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.store import ollama_models
 

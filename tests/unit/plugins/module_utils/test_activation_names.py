@@ -8,9 +8,9 @@ import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils import activation_names as names
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.names import fold_name
 from ansible_collections.venom.llm.plugins.module_utils.record import NameChange
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Active, ServedModel
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import fold_name
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ACTIVE = Active("chat", A, "phi:1b")

@@ -15,6 +15,7 @@ from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.record import RuntimeRecord
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Health, ServedModel
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama import OllamaRuntime
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.vllm import VllmRuntime
 from ansible_collections.venom.llm.plugins.module_utils.supervisors.base import ServiceState
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.runtime_fakes import FakeSupervisor
 
@@ -28,13 +29,15 @@ class Memory:
 
     models: list[ServedModel]
     busy: tuple[str, ...] = ()
+    nameless: tuple[str, ...] = ()
     asked: list[str] = field(default_factory=list)
     keeps_models: bool = True
 
     def listed(self) -> tuple[ServedModel, ...]:
-        return tuple(self.models)
+        return tuple(model for model in self.models if model.root not in self.nameless)
 
-    loaded = listed
+    def loaded(self) -> tuple[ServedModel, ...]:
+        return tuple(self.models)
 
     def load(self, name: str, timeout: float) -> None:
         raise AssertionError(name)
@@ -93,6 +96,25 @@ def test_a_busy_model_goes_by_the_policy(server: Server) -> None:
     assert server.unload(["sha256:none"], LIMITS) == ""
 
 
+def test_what_is_in_memory_without_a_name_is_seen_on_a_server_that_answers(server: Server, tmp_path: Path) -> None:
+    assert not server.holds_nameless(["sha256:a", "sha256:b"])
+    memory(server).nameless = ("sha256:a",)
+    assert server.holds_nameless(["sha256:a", "sha256:b"]) and not server.holds_nameless(["sha256:b"])
+    assert not replace(server, supervisor=FakeSupervisor(ServiceState("stopped"))).holds_nameless(["sha256:a"])
+    assert not counting(tmp_path, [0], READY).holds_nameless(["sha256:a"])
+
+
+def test_a_server_that_is_stopped_is_emptied_and_stopped_whatever_happens(server: Server) -> None:
+    assert server.empty(LIMITS) == "unloaded phi, other" and server.empty(LIMITS) == ""
+    memory(server).models, memory(server).busy = [ServedModel("phi", "sha256:a")], ("sha256:a",)
+    assert server.empty(replace(LIMITS, drain_policy="fail")) == "it is still in memory, went on"
+    memory(server).asked.clear()
+    assert replace(server, supervisor=FakeSupervisor(ServiceState("failed"))).empty(LIMITS) == ""
+    Path(server.runtime.settings_path).write_text("OLLAMA_HOST=127.0.0.1:1\n")
+    without_sense = replace(server, runtime=OllamaRuntime(str(Path(server.runtime.settings_path).parent)))
+    assert without_sense.empty(LIMITS).startswith("models not unloaded: VENOM_OLLAMA_BINARY") and memory(server).asked == []
+
+
 def test_it_restarts_only_for_what_it_was_started_with(server: Server) -> None:
     assert server.must_restart()
     digest = server.runtime.digest("unit")
@@ -124,3 +146,44 @@ def test_a_death_while_it_starts_is_seen_at_once_with_its_exit_status(server: Se
     with pytest.raises(StepFailed) as caught:
         replace(server, supervisor=supervisor).wait_ready(replace(LIMITS, health_timeout=3600.0))
     assert "signal 9" in str(caught.value)
+
+
+class Counting(VllmRuntime):
+    """vLLM without a server: what it says of its requests and of its health, in turn, the last word for ever."""
+
+    counts: list[int | None]
+    healths: list[Health]
+
+    def in_flight(self, timeout: float = 5.0) -> int | None:
+        return self.counts.pop(0) if len(self.counts) > 1 else self.counts[0]
+
+    def health(self, timeout: float = 5.0) -> Health:
+        return self.healths.pop(0) if len(self.healths) > 1 else self.healths[0]
+
+
+READY, NO_ANSWER = Health("ready", 0.01), Health("loading", detail="no complete answer within 5 s")
+UNWELL = Health("broken", 0.01, "GET /health answered 500")
+
+
+def counting(tmp_path: Path, counts: list[int | None], *healths: Health) -> Server:
+    runtime = Counting(str(tmp_path), str(tmp_path / "run"))
+    runtime.counts, runtime.healths = counts, list(healths)
+    return Server(runtime, FakeSupervisor(RUNNING), str(tmp_path / "runtime.json"))
+
+
+@pytest.mark.parametrize("health", [READY, NO_ANSWER], ids=["well", "too busy"])
+@pytest.mark.parametrize("counts", [[None], [5, None]], ids=["never", "no more"])
+def test_a_server_that_does_not_say_how_many_requests_it_has_may_have_some(tmp_path: Path, counts: list[int | None], health: Health) -> None:
+    said = "how many requests are in flight is not known after 0.1 s"
+    assert counting(tmp_path, list(counts), health).drain(LIMITS, will_stop=True) == f"{said}, went on"
+    with pytest.raises(StepFailed) as caught:
+        counting(tmp_path, list(counts), health).drain(replace(LIMITS, drain_policy="fail"), will_stop=True)
+    assert str(caught.value) == said
+
+
+def test_a_count_that_comes_back_and_a_server_that_goes_down_end_the_wait(tmp_path: Path) -> None:
+    patient = replace(LIMITS, drain_timeout=3600.0, drain_policy="fail")
+    assert counting(tmp_path, [None, 2, None, 0], READY).drain(patient, will_stop=True) == "no request in flight"
+    assert counting(tmp_path, [3, None], UNWELL).drain(patient, will_stop=True) == "nothing serves"
+    ended = FakeSupervisor(RUNNING, RUNNING, ServiceState("failed"))
+    assert replace(counting(tmp_path, [None], READY), supervisor=ended).drain(patient, will_stop=True) == "nothing serves"

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.venom.llm.plugins.module_utils import control
+from ansible_collections.venom.llm.plugins.module_utils import activation_trial, control
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.manifest import Manifest
+from ansible_collections.venom.llm.plugins.module_utils.supervisors import systemd
 from ansible_collections.venom.llm.plugins.module_utils.supervisors.base import ServiceState
 from ansible_collections.venom.llm.plugins.module_utils.system_role import SystemRole
 from ansible_collections.venom.llm.plugins.module_utils.targets import auto_timeout
@@ -169,6 +170,27 @@ def test_a_unit_that_is_missing(host: FakeHost) -> None:
     assert code(lambda: systemd_plan(host, "active", missing, model="lab/a")) == "not_installed"
     plan = systemd_plan(host, "active", missing, model="lab/a", check_mode=True)
     assert plan.changed and plan.steps == () and "systemd does not know it" in plan.warnings[0]
+
+
+@pytest.mark.parametrize("active", ["running", "stopped"])
+@pytest.mark.parametrize("loaded", ["masked", "bad-setting", "error"])
+def test_a_unit_that_would_not_start_again_is_refused_before_anything_is_touched(host: FakeHost, active: str, loaded: str) -> None:
+    """Also while it serves: a mask does not stop it, and after the stop nothing could start it, not even the model before."""
+    entry = host.install("lab/a")
+    host.install("lab/b")
+    runtime = control.make_site(host.params()).runtime
+    activation_trial.write_environment(runtime, runtime.active_path, runtime.make_active("a", entry.local_path, "lab/a"))
+    unit = f"LoadState={loaded}\nActiveState={'active' if active == 'running' else 'inactive'}\nUnitFileState={loaded}\n"
+    service = systemd.state_from(systemd.parse_show(unit), 0.0)
+    assert service.active == active
+    for check_mode in (True, False):
+        for state, model in (("active", "lab/b"), ("started", None), ("restarted", None)):
+            with pytest.raises(VenomError) as caught:
+                systemd_plan(host, state, service, model=model, check_mode=check_mode)
+            assert caught.value.reason_code == "supervisor_failed" and f"it is {loaded}" in caught.value.found
+    if active == "running":
+        assert systemd_plan(host, "probed", service).steps == ("prove",)
+        assert systemd_plan(host, "stopped", service).steps == ("stop",)
 
 
 @pytest.mark.parametrize(("active", "runs"), [("running", True), ("starting", True), ("restarting", True), ("failed", False), ("stopped", False)])

@@ -101,6 +101,24 @@ def test_find_prefers_names_and_the_newest_revision(tmp_path: Path) -> None:
     assert revision_of("a/b", "v3") is None
 
 
+def test_an_ollama_model_is_found_in_any_spelling_and_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    of_ollama = {"provider": "ollama", "revision": "sha256:" + "a" * 64, "files": []}
+    write(tmp_path, record("mid:latest", **of_ollama), record("big:1b", alias="chat", **of_ollama), record("Mid/Mid"), record("c/d", alias="talk"))
+    manifest = Manifest.load(str(tmp_path))
+    assert len(manifest.models) == 4, manifest.warnings
+
+    def name_of(name: str) -> str | None:
+        entry = manifest.find(name, any_spelling=True)
+        return entry.name if entry else None
+
+    assert [name_of(name) for name in ("mid", "MID:latest", "library/mid", "registry.ollama.ai/library/Mid")] == ["mid:latest"] * 4
+    assert [name_of(name) for name in ("Big:1B", "CHAT", "chat:latest")] == ["big:1b"] * 3
+    assert [name_of(name) for name in ("mid/mid", "Talk", "talk:latest", "big", "mid:1b")] == [None] * 5
+    assert manifest.find("mid") is None and manifest.find("talk") is not None
+    by_name = {entry.name: entry for entry in manifest.models}
+    assert by_name["mid:latest"].answers_to("Mid") and by_name["big:1b"].answers_to("CHAT") and not by_name["Mid/Mid"].answers_to("mid/mid")
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -110,6 +110,9 @@ def test_an_alias_belongs_to_one_model_when_all_is_done(tmp_path: Path) -> None:
     assert reason(lambda: check({"name": "phi3", "alias": "a/b"})) == "alias_taken"
     assert reason(lambda: check({"name": "c/d", "alias": "y"}, {"name": "phi3", "alias": "y"})) == "alias_taken"
     assert reason(lambda: check({"name": "c/d", "alias": "phi3:latest"}, {"name": "phi3"})) == "alias_taken"
+    assert reason(lambda: check({"name": "big:1b", "alias": "Phi3"}, {"name": "phi3"})) == "alias_taken"
+    assert reason(lambda: check({"name": "big:1b", "alias": "y"}, {"name": "phi3", "alias": "Y:latest"})) == "alias_taken"
+    check({"name": "phi3", "alias": "phi3"}, {"name": "c/d", "alias": "PHI3"})
     check({"name": "a/b", "alias": "x"})
     check({"name": "a/b", "alias": "y"}, {"name": "c/d", "alias": "x"})
     gone = Step(Request.parse({"name": "a/b"}, "absent"), REMOVE, before=(entry,))

@@ -12,6 +12,7 @@ from ansible_collections.venom.llm.plugins.module_utils.names import (
     Digest,
     ModelRef,
     check_paths,
+    fold_name,
     is_commit,
     parse_revision,
     runtime_for,
@@ -151,3 +152,9 @@ def test_messages_show_hostile_names_harmlessly() -> None:
     assert str(caught.value).isascii()
     assert "\x1b" not in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+def test_folding_knows_a_port_from_a_tag() -> None:
+    assert fold_name("host:5000/library/tiny") == "host:5000/library/tiny:latest"
+    assert fold_name("registry.ollama.ai/User/M:T") == "user/m:t"
+    assert fold_name("Library/phi3") == fold_name("phi3") == "phi3:latest"

@@ -132,6 +132,22 @@ def test_served_and_loaded(runtime: ollama.OllamaRuntime, answers: dict[str, t.A
         runtime.served()
 
 
+def test_what_has_no_name_any_more_cannot_be_unloaded_and_is_not_said_to_be(runtime: ollama.OllamaRuntime, answers: dict[str, t.Any]) -> None:
+    answers["/api/tags"] = {"models": [{"name": "phi3:mini", "digest": A}]}
+    answers["/api/ps"] = {"models": [{"name": "phi3:mini", "digest": B}]}
+    live = runtime.live()
+    live.unload([f"sha256:{A}"], 0.0)
+    with pytest.raises(VenomError) as caught:
+        live.unload([f"sha256:{A}", f"sha256:{B}"], 0.0)
+    assert caught.value.reason_code == "model_active" and f"phi3:mini (sha256:{B}) is in memory and has no name" in caught.value.found
+    # What stays although it was asked for by name is told first.
+    answers["/api/tags"] = {"models": [{"name": "phi3:mini", "digest": B}]}
+    answers["/api/generate"] = {"done_reason": "unload"}
+    with pytest.raises(VenomError) as caught:
+        live.unload([f"sha256:{B}"], 0.0)
+    assert caught.value.reason_code == "model_active" and "phi3:mini is still in memory" in caught.value.found
+
+
 @pytest.mark.parametrize(("keep_alive", "keeps"), [("30m", True), ("-1", True), ("0", False), ("0s", False), ("0.5s", True), ("-", True)])
 def test_whether_a_model_stays_in_memory(runtime: ollama.OllamaRuntime, keep_alive: str, keeps: bool) -> None:
     write(runtime, OLLAMA_KEEP_ALIVE=keep_alive)

@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import OllamaApi, fold_name
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import OllamaApi
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.scripted_http import Line, ScriptedHttp, Speaker, reply, stream
 
 BIG = "sha256:6358588e7849d73c9c777d999945a8fc34b9137a019948e0c4932e94cda17ff3"
@@ -160,12 +160,6 @@ def test_names_that_only_look_alike_are_kept_apart(server: ScriptedHttp, api: Ol
     assert api.find(ModelRef.parse("tiny")) is None and api.find(ModelRef.parse("phi3:mini")) is None
     found = api.find_name("127.0.0.1:5055/library/TINY")
     assert found is not None and found.name == "127.0.0.1:5055/library/tiny:latest"
-
-
-def test_folding_knows_a_port_from_a_tag() -> None:
-    assert fold_name("host:5000/library/tiny") == "host:5000/library/tiny:latest"
-    assert fold_name("registry.ollama.ai/User/M:T") == "user/m:t"
-    assert fold_name("Library/phi3") == fold_name("phi3") == "phi3:latest"
 
 
 def test_what_is_loaded(server: ScriptedHttp, api: OllamaApi) -> None:

@@ -207,9 +207,11 @@ def test_requests_in_flight(runtime: vllm.VllmRuntime, monkeypatch: pytest.Monke
     answers: Answers = {"/metrics": (200, METRICS.encode())}
     answer_with(monkeypatch, answers)
     assert runtime.in_flight() == 7
-    for nothing in ((200, b"python_info 1.0\n"), (404, b""), http_probe.ProbeFailed("refused", "nobody")):
+    for nothing in ((200, b"python_info 1.0\n"), (404, b""), (500, b""), http_probe.ProbeFailed("timeout", "slow")):
         answers["/metrics"] = nothing
         assert runtime.in_flight() is None
+    answers["/metrics"] = http_probe.ProbeFailed("refused", "nobody")
+    assert runtime.in_flight() == 0
 
 
 def test_the_api_key_of_the_settings_is_used(runtime: vllm.VllmRuntime, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ SHOW = ["systemctl", "show", "--no-pager", f"--property={','.join(PROPERTIES)}",
         ("stopped", "stopped", {"exit_status": -15}),
         ("start died", "restarting", {"exit_status": 3}),
         ("start limit hit", "failed", {"exit_status": 3, "restarts": 3}),
-        ("masked", "stopped", {"installed": True, "detail": "inactive (dead), result success, unit masked"}),
+        ("masked", "stopped", {"installed": True, "unstartable": "masked", "detail": "inactive (dead), result success, unit masked"}),
     ],
 )
 def test_states(name: str, active: str, more: dict[str, t.Any]) -> None:
