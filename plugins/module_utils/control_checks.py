@@ -85,13 +85,16 @@ def version_reasons(site: Site, request: Request) -> list[str]:
 
 
 def neighbours_in_the_way(site: Site) -> list[str]:
-    """The other runtimes that run, or would after a boot, each with that in words."""
-    found = []
+    """The other runtimes that run, would after a boot, or would after a repair, each with that in words."""
+    found, record = [], site.record()
     for other in site.neighbours:
+        name = other.runtime.name
         if other.server.is_alive():
-            found.append(f"{other.runtime.name} runs beside it")
+            found.append(f"{name} runs beside it")
         elif other.supervisor.status().enabled:
-            found.append(f"{other.runtime.name} starts at boot beside it")
+            found.append(f"{name} starts at boot beside it")
+        elif name in record.active and name not in record.set_aside:
+            found.append(f"{name} is to run beside it by the record")
     return found
 
 

@@ -24,7 +24,7 @@ class Observation:
 
     ``served`` is None when the server gave no list, ``endpoint`` when the settings are missing or without sense. ``digest``
     is what a server started now would be started with. ``trial`` is a change that was cut off, or that somebody makes right now;
-    ``active`` is then the model on trial. ``spelling`` is the runtime's, see there.
+    ``active`` is then the model on trial. ``set_aside``: it was stopped on purpose. ``spelling`` is the runtime's, see there.
     """
 
     configured: bool
@@ -39,6 +39,7 @@ class Observation:
     digest: str | None = None
     endpoint: str | None = None
     trial: Trial | None = None
+    set_aside: bool = False
     spelling: t.Callable[[str], str] = str
 
     @property
@@ -72,6 +73,7 @@ def observe(runtime: Runtime, supervisor: Supervisor, record: RuntimeRecord) -> 
         committed=committed_of(runtime, record),
         started_with=record.started_with.get(runtime.name),
         trial=record.trials.get(runtime.name),
+        set_aside=runtime.name in record.set_aside,
         spelling=runtime.spelling,
     )
     if not seen.configured:

@@ -45,7 +45,8 @@ options:
     description:
       - V(active) serves O(model), or with O(previous=true) the model before. The server is restarted only when something differs.
       - V(started) runs with the model that was activated last. Ollama also runs without one.
-      - V(stopped) leaves no process of the server and no GPU memory held. It is no failure where nothing is installed.
+      - V(stopped) leaves no process of the server and no GPU memory held. It is no failure where nothing is installed. With
+        O(enabled=false) the record says that it was stopped on purpose, so that no repair and no rollback of all runtimes brings it back.
       - V(restarted) drains, stops and starts.
       - V(probed) changes nothing, and fails unless a real completion proves that the active model serves.
     type: str
@@ -72,8 +73,8 @@ options:
     version_added: 0.1.0
   exclusive:
     description:
-      - Stop the other runtimes of the host first, so that this one has their memory. They do not start at boot any more once this
-        model is committed, and run again when the activation fails.
+      - Stop the other runtimes of the host first, so that this one has their memory. Once this model is committed they count as
+        stopped on purpose and do not start at boot any more; they run again when the activation fails.
     type: bool
     default: false
     version_added: 0.1.0
