@@ -120,7 +120,7 @@ def check_command(site: Site, request: Request, seen: Observation) -> None:
 def refuse_start(site: Site, request: Request, seen: Observation) -> list[Rival]:
     """Raise for a runtime that cannot be started here: no settings, no unit, no such version, or somebody else in its place.
 
-    With ``adopt`` those others are returned instead.
+    With ``adopt`` those others are returned instead, unless one of them is more than a server.
     """
     site.runtime.settings()
     if not seen.service.installed:
@@ -131,8 +131,9 @@ def refuse_start(site: Site, request: Request, seen: Observation) -> list[Rival]
     if request.state == "probed":
         # A unit that waits for the next boot does not matter to what serves now.
         rivals = [rival for rival in rivals if rival.listener is not None]
-    if rivals and not request.adopt:
-        raise rival_conflict(rivals[0], site.runtime)
+    for rival in rivals:
+        if rival.refusal or not request.adopt:
+            raise rival_conflict(rival, site.runtime)
     return rivals
 
 

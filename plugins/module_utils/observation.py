@@ -125,8 +125,8 @@ def numeric(host: str) -> str | None:
         return None
 
 
-def port_conflict(listener: processes.Listener, runtime: Runtime) -> VenomError:
-    """The refusal that names who has the port. We never end what we did not start."""
+def port_conflict(listener: processes.Listener, runtime: Runtime, more: str = "", todo: str = "") -> VenomError:
+    """The refusal that names who has the port, with what ``more`` there is to say. We never end what we did not start."""
     is_same_kind = runtime.command_mark in listener.command.lower()
     owner = "a process that this account may not see" if listener.pid is None else f"pid {listener.pid}"
     unit = f", unit {listener.unit}" if listener.unit else ""
@@ -134,8 +134,8 @@ def port_conflict(listener: processes.Listener, runtime: Runtime) -> VenomError:
     return VenomError(
         "duplicate_server" if is_same_kind else "port_in_use",
         wanted=f"port {listener.port} free for {runtime.unit}",
-        found=f"{owner}{unit}{command} listens on {listener.address}:{listener.port}",
-        todo="stop that process, set adopt to have it ended, or give the runtime another port",
+        found=f"{owner}{unit}{command} listens on {listener.address}:{listener.port}{'; ' if more else ''}{more}",
+        todo=todo or "stop that process, set adopt to have it ended, or give the runtime another port",
         listener=dict(listener.__dict__),
     )
 

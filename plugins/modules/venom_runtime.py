@@ -81,7 +81,8 @@ options:
   adopt:
     description:
       - End a server that somebody else started on the port, and disable its unit, also one that would only start at the next boot.
-      - Without it such a server is named in the error V(port_in_use) or V(duplicate_server), and nothing is touched.
+      - Without it such a server is named in the error V(port_in_use) or V(duplicate_server), and nothing is touched. So it is with it
+        where the port belongs to more than a server, as to a socket of systemd or to a container engine.
     type: bool
     default: false
     version_added: 0.1.0
