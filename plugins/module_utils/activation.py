@@ -289,10 +289,8 @@ class Transaction:
                 said += activation_trial.drop_old_names(self.server, target.alias)
             except VenomError as error:
                 said.append(f"names of earlier models stay until the next commit: {error.found}")
-        for name, neighbour in sorted(self._neighbours.items()):
-            if not self._change.exclusive:
-                continue
-            neighbour.change_record(lambda record, name=name: record.with_set_aside(name, True))  # type: ignore[misc]
+        for name, neighbour in sorted(self._neighbours.items()) if self._change.exclusive else ():
+            activation_trial.set_aside(neighbour)
             if neighbour.supervisor.disable():
                 said.append(f"{name} does not start at boot any more")
         if self._change.enable and self.supervisor.enable():
