@@ -114,7 +114,9 @@ def find_rivals(seen: Observation, runtime: Runtime, supervisor: Supervisor, run
 
 def _why_not(listener: processes.Listener, unit: str | None, run: Run | None) -> str:
     """Why the listener is never ended: adopting a server must not take down what else the host does. Empty when nothing speaks against it."""
-    if listener.pid == 1 or listener.unit == "init.scope":
+    # A manager of an account is one as well. Whatever else is in that scope is not: WSL has the programs of its shells there.
+    is_manager = listener.unit == "init.scope" and os.path.basename(listener.command.partition(" ")[0]) == "systemd"
+    if listener.pid == 1 or is_manager:
         socket = _socket_on(listener.port, run) if run is not None else ""
         return f"pid {listener.pid} is the first process of the host or of an account" + (f", which holds the port for {socket}" if socket else "")
     if listener.pid in _own_line():
