@@ -82,6 +82,7 @@ class Transaction:
         self._log_mark = 0
         self._was_up = server.is_alive()
         self._committed = committed_of(server.runtime, server.record())
+        self._was_set_aside = server.runtime.name in server.record().set_aside
 
     def run(self, steps: t.Sequence[str]) -> None:
         """Do the steps in order. Raises ``failure_code`` after putting things right, or what ``check`` refused with."""
@@ -299,8 +300,9 @@ class Transaction:
                 said += activation_trial.drop_old_names(self.server, target.alias)
             except VenomError as error:
                 said.append(f"names of earlier models stay until the next commit: {error.found}")
-        for name, neighbour in sorted(self._neighbours.items()):
-            if self._change.exclusive and neighbour.supervisor.disable():
+        for name, neighbour in sorted(self._neighbours.items()) if self._change.exclusive else ():
+            activation_trial.set_aside(neighbour)
+            if neighbour.supervisor.disable():
                 said.append(f"{name} does not start at boot any more")
         if self._change.enable and self.supervisor.enable():
             said.append("enabled at boot")
@@ -450,7 +452,7 @@ class Transaction:
     def _can_return(self, trial: Trial | None) -> bool:
         """Whether there is something to go back to that is another thing than what has just failed."""
         good, failed = self._committed, self._change.target
-        if trial is not None and trial.stopped and not self._was_up:
+        if not self._was_up and (self._was_set_aside or trial is not None and trial.stopped):
             return False
         if good is None:
             return trial is not None and self.runtime.runs_without_model and self._was_up

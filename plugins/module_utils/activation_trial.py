@@ -114,6 +114,11 @@ def commit(server: Server, target: Activation | None) -> None:
         write_environment(runtime, runtime.last_good_path, active_of(runtime, target))
 
 
+def set_aside(server: Server) -> None:
+    """Write down that the runtime is stopped on purpose. Raises ``OSError``."""
+    server.change_record(lambda record: record.with_set_aside(server.runtime.name, True))
+
+
 def drop_old_names(server: Server, alias: str) -> list[str]:
     """Take back the names that earlier activations gave and the present one does not use. The server has to answer."""
     runtime, live = server.runtime, server.runtime.live()

@@ -95,6 +95,8 @@ def plan_active(site: Site, request: Request, seen: Observation) -> Plan:
         commit.append("its activation was cut off before the commit")
     if request.enabled is not False and site.supervisor.can_enable and not seen.service.enabled:
         commit.append("the unit is not enabled at boot")
+    if seen.set_aside:
+        commit.append("it was stopped on purpose, and is to run again")
     if restart:
         core = _with_trial(("check", "drain"), ("start", "prove"), beside)
     elif beside:
@@ -254,23 +256,22 @@ def operate(params: t.Mapping[str, t.Any], check_mode: bool, warn: t.Callable[[s
         raise VenomError("invalid_option", wanted="one model", found="model and previous together", todo="leave one of them out")
     seen = site.observe()
     plan = STATES[request.state](site, request, seen)
-    switch = enable_change(site, request, seen)
+    switches = changes_beside(site, request, seen)
     transaction: activation.Transaction | None = None
-    if not check_mode and (plan.steps or switch is not None):
+    if not check_mode and (plan.steps or switches):
         with _locks(site, request, seen, params["lock_timeout"]):
             # Whoever held the lock before may have done it all.
             plan = STATES[request.state](site, request, site.observe())
             transaction = apply(site, request, plan, params)
             prove_system_role(site, plan, transaction, warn)
-            switch = enable_change(site, request, site.observe())
-            if switch is not None:
+            for switch in changes_beside(site, request, site.observe()):
                 switch()
         seen = site.observe()
     for text in plan.warnings:
         warn(text)
     completion = transaction.completion if transaction else None
     return {
-        "changed": plan.changed or switch is not None,
+        "changed": plan.changed or bool(switches),
         "plan": {"steps": list(plan.steps), "reasons": list(plan.reasons)},
         "steps": [report.to_dict() for report in transaction.reports] if transaction else [],
         "status": report_status(site, seen, completion=completion),
@@ -334,6 +335,25 @@ def apply(site: Site, request: Request, plan: Plan, params: t.Mapping[str, t.Any
     )
     transaction.run(plan.steps)
     return transaction
+
+
+def changes_beside(site: Site, request: Request, seen: Observation) -> list[t.Callable[[], t.Any]]:
+    """What is to be done besides the plan."""
+    changes = [enable_change(site, request, seen), set_aside_change(site, request, seen)]
+    return [change for change in changes if change is not None]
+
+
+def set_aside_change(site: Site, request: Request, seen: Observation) -> t.Callable[[], t.Any] | None:
+    """What to call so that the record says whether the runtime is to run, or None when it does.
+
+    Stopped and not to come back at boot is on purpose; whoever orders it to run, or to boot, wants it back.
+    """
+    if request.state == "probed" or request.state == "stopped" and request.enabled is None:
+        return None
+    aside = request.state == "stopped" and not request.enabled
+    if aside == seen.set_aside or aside and seen.committed is None:
+        return None
+    return lambda: site.server.change_record(lambda record: record.with_set_aside(site.runtime.name, aside))
 
 
 def enable_change(site: Site, request: Request, seen: Observation) -> t.Callable[[], bool] | None:

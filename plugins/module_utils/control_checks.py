@@ -85,13 +85,16 @@ def version_reasons(site: Site, request: Request) -> list[str]:
 
 
 def neighbours_in_the_way(site: Site) -> list[str]:
-    """The other runtimes that run, or would after a boot, each with that in words."""
-    found = []
+    """The other runtimes that run, would after a boot, or would after a repair, each with that in words."""
+    found, record = [], site.record()
     for other in site.neighbours:
+        name = other.runtime.name
         if other.server.is_alive():
-            found.append(f"{other.runtime.name} runs beside it")
+            found.append(f"{name} runs beside it")
         elif other.supervisor.status().enabled:
-            found.append(f"{other.runtime.name} starts at boot beside it")
+            found.append(f"{name} starts at boot beside it")
+        elif name in record.active and name not in record.set_aside:
+            found.append(f"{name} is to run beside it by the record")
     return found
 
 
@@ -117,7 +120,7 @@ def check_command(site: Site, request: Request, seen: Observation) -> None:
 def refuse_start(site: Site, request: Request, seen: Observation) -> list[Rival]:
     """Raise for a runtime that cannot be started here: no settings, no unit or a masked one, no such version, or somebody else in its place.
 
-    With ``adopt`` those others are returned instead.
+    With ``adopt`` those others are returned instead, unless one of them is more than a server.
     """
     site.runtime.settings()
     # Asking starts nothing, so what serves under a unit that is masked by now may be proved.
@@ -129,8 +132,9 @@ def refuse_start(site: Site, request: Request, seen: Observation) -> list[Rival]
     if request.state == "probed":
         # A unit that waits for the next boot does not matter to what serves now.
         rivals = [rival for rival in rivals if rival.listener is not None]
-    if rivals and not request.adopt:
-        raise rival_conflict(rivals[0], site.runtime)
+    for rival in rivals:
+        if rival.refusal or not request.adopt:
+            raise rival_conflict(rival, site.runtime)
     return rivals
 
 

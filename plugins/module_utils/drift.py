@@ -26,6 +26,7 @@ KINDS: dict[str, bool] = {
     "not_answering": True,
     "not_enabled": True,
     "not_running": True,
+    "not_stopped": False,
     "record_missing": False,
     "settings_changed": True,
     "settings_missing": False,
@@ -72,6 +73,8 @@ def compare(
     servers of others that have the port or would take it at the next boot.
     """
     record = seen.committed
+    if seen.set_aside and seen.trial is None:
+        return _of_one_set_aside(seen)
     found = [Difference("stray_server", "the port for this runtime alone", stray) for stray in strays]
     if seen.trial is not None:
         what = seen.trial.activation.model if seen.trial.activation else f"version {seen.trial.version}" if seen.trial.version else "a change"
@@ -89,6 +92,14 @@ def compare(
     if not seen.service.installed:
         return (*found, Difference("unit_missing", f"a unit that serves {wanted}", seen.service.detail))
     return (*found, *_of_the_server(seen, record, wanted, alias_ok, served, can_enable))
+
+
+def _of_one_set_aside(seen: Observation) -> tuple[Difference, ...]:
+    """What differs at a runtime that was stopped on purpose: it needs neither settings nor unit, port or model until it is wanted again."""
+    if not seen.is_up and not seen.service.enabled:
+        return ()
+    state = f"it is {seen.service.active}" if seen.is_up else "it is enabled"
+    return (Difference("not_stopped", "it stopped, and not started at boot, as was ordered", state),)
 
 
 def _of_the_server(

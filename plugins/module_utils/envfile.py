@@ -8,6 +8,7 @@ The state machine follows ``parse_env_file_internal`` and the word splitting ``e
 from __future__ import annotations
 
 import re
+import typing as t
 
 _NAME = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]*\Z")
 #: What a backslash in double quotes takes away its meaning from; before anything else it stays a backslash.
@@ -93,12 +94,20 @@ def parse(text: str) -> dict[str, str]:
 
 
 def read(path: str) -> dict[str, str] | None:
-    """The variables of the file, or None when there is none. Raises ``OSError`` for anything but its absence."""
+    """The variables of the file, or None when there is none. Raises ``OSError`` for anything but its absence.
+
+    Bytes that are no UTF-8 do no harm in a comment, as with systemd; see ``garbled`` for those in a value.
+    """
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open(path, encoding="utf-8", errors="replace") as stream:
             return parse(stream.read())
     except FileNotFoundError:
         return None
+
+
+def garbled(variables: t.Mapping[str, str]) -> list[str]:
+    """The variables whose values were no text in the file. systemd starts nothing with such a one."""
+    return sorted(name for name, value in variables.items() if "\ufffd" in value or "\0" in value)
 
 
 def render(variables: dict[str, str]) -> str:

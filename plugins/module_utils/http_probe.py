@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import socket
 import time
@@ -57,11 +58,13 @@ def request(
     if body is not None:
         data = json.dumps(body).encode("utf-8")
         sent["Content-Type"] = "application/json"
+    connection.response_class = lambda sock, **options: _Response(sock, started + timeout, **options)  # type: ignore[assignment]
     try:
+        connection.connect()
+        connection.sock.settimeout(_left(started + timeout))
         connection.request("GET" if data is None else "POST", path, body=data, headers=sent)
-        answer = connection.getresponse()
-        content = _read(connection, answer, started + timeout)
-        return Answer(answer.status, content, time.monotonic() - started)
+        with connection.getresponse() as answer:
+            return Answer(answer.status, _read(answer), time.monotonic() - started)
     except (socket.timeout, TimeoutError) as error:
         raise ProbeFailed("timeout", f"no complete answer from http://{host}:{port}{path} within {timeout:g} s") from error
     except ConnectionRefusedError as error:
@@ -72,15 +75,47 @@ def request(
         connection.close()
 
 
-def _read(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse, deadline: float) -> bytes:
-    # The socket timeout alone restarts with every byte, so a server that trickles would hold us for ever.
+class _Bounded(io.RawIOBase):
+    """What a socket receives until the deadline. Its timeout alone restarts with every byte, and a server that trickles would hold us for ever."""
+
+    def __init__(self, sock: socket.socket, received: io.RawIOBase, deadline: float) -> None:
+        self._sock = sock
+        self._received = received
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        """It is there to be read."""
+        return True
+
+    def readinto(self, buffer: t.Any) -> int | None:
+        """The next bytes, waited for as long as there is time. Raises ``TimeoutError``."""
+        self._sock.settimeout(_left(self._deadline))
+        return self._received.readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of the socket too."""
+        self._received.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer whose head and body come before the deadline, or not at all."""
+
+    def __init__(self, sock: socket.socket, deadline: float, **options: t.Any) -> None:
+        super().__init__(sock, **options)
+        self.fp = io.BufferedReader(_Bounded(sock, self.fp.detach(), deadline))
+
+
+def _left(deadline: float) -> float:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
+
+
+def _read(answer: http.client.HTTPResponse) -> bytes:
     content = bytearray()
     while True:
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError
-        if connection.sock is not None:
-            connection.sock.settimeout(remaining)
         chunk = answer.read1(65536)
         if not chunk:
             return bytes(content)

@@ -27,7 +27,7 @@ FAMILIES: dict[str, Family] = {
     "venom_scrape_duration_seconds": Family("gauge", "What reading took."),
     "venom_alert_threshold_ratio": Family("gauge", "Share of memory above which there is an alert."),
     "venom_runtime_up": Family("gauge", "Whether the server answers."),
-    "venom_runtime_expected": Family("gauge", "Whether a model is active by decision, so that the server should answer."),
+    "venom_runtime_expected": Family("gauge", "Whether a model is active by decision and its server was not stopped on purpose: it should answer."),
     "venom_runtime_status": Family("gauge", "1 for the present status, 0 for the others."),
     "venom_runtime_alias_ok": Family("gauge", "Whether the server lists the active model under its alias; absent when it gives no list."),
     "venom_runtime_info": Family("gauge", "The active model by decision; always 1."),
@@ -75,7 +75,7 @@ def of_runtime(status: t.Mapping[str, t.Any]) -> list[Sample]:
     runtime = status["name"]
     found = [
         *_sample("venom_runtime_up", status["status"] != "offline", runtime=runtime),
-        *_sample("venom_runtime_expected", status["active_model"] is not None, runtime=runtime),
+        *_sample("venom_runtime_expected", status["active_model"] is not None and not status["set_aside"], runtime=runtime),
         *_sample("venom_runtime_alias_ok", status["alias_ok"], runtime=runtime),
         *_sample("venom_runtime_alerts", len(status["alerts"]), runtime=runtime),
         *_sample("venom_runtime_restarts_total", status["restarts"], runtime=runtime),

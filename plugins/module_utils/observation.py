@@ -24,7 +24,7 @@ class Observation:
 
     ``served`` is None when the server gave no list, ``endpoint`` when the settings are missing or without sense. ``digest``
     is what a server started now would be started with. ``trial`` is a change that was cut off, or that somebody makes right now;
-    ``active`` is then the model on trial. ``spelling`` is the runtime's, see there.
+    ``active`` is then the model on trial. ``set_aside``: it was stopped on purpose. ``spelling`` is the runtime's, see there.
     """
 
     configured: bool
@@ -39,6 +39,7 @@ class Observation:
     digest: str | None = None
     endpoint: str | None = None
     trial: Trial | None = None
+    set_aside: bool = False
     spelling: t.Callable[[str], str] = str
 
     @property
@@ -72,6 +73,7 @@ def observe(runtime: Runtime, supervisor: Supervisor, record: RuntimeRecord) -> 
         committed=committed_of(runtime, record),
         started_with=record.started_with.get(runtime.name),
         trial=record.trials.get(runtime.name),
+        set_aside=runtime.name in record.set_aside,
         spelling=runtime.spelling,
     )
     if not seen.configured:
@@ -123,8 +125,8 @@ def numeric(host: str) -> str | None:
         return None
 
 
-def port_conflict(listener: processes.Listener, runtime: Runtime) -> VenomError:
-    """The refusal that names who has the port. We never end what we did not start."""
+def port_conflict(listener: processes.Listener, runtime: Runtime, more: str = "", todo: str = "") -> VenomError:
+    """The refusal that names who has the port, with what ``more`` there is to say. We never end what we did not start."""
     is_same_kind = runtime.command_mark in listener.command.lower()
     owner = "a process that this account may not see" if listener.pid is None else f"pid {listener.pid}"
     unit = f", unit {listener.unit}" if listener.unit else ""
@@ -132,8 +134,8 @@ def port_conflict(listener: processes.Listener, runtime: Runtime) -> VenomError:
     return VenomError(
         "duplicate_server" if is_same_kind else "port_in_use",
         wanted=f"port {listener.port} free for {runtime.unit}",
-        found=f"{owner}{unit}{command} listens on {listener.address}:{listener.port}",
-        todo="stop that process, set adopt to have it ended, or give the runtime another port",
+        found=f"{owner}{unit}{command} listens on {listener.address}:{listener.port}{'; ' if more else ''}{more}",
+        todo=todo or "stop that process, set adopt to have it ended, or give the runtime another port",
         listener=dict(listener.__dict__),
     )
 

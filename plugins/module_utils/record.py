@@ -108,6 +108,7 @@ class RuntimeRecord:
     """The whole file as a value. ``started_with`` is the digest of what each running server was started with.
 
     ``trials`` are the changes under way by runtime, ``names`` those that committed activations gave to models of a running server.
+    ``set_aside`` are the runtimes that were stopped on purpose: they keep their model, and nothing but an order starts them again.
     ``others`` keeps top-level keys that this version does not know, so that an older collection loses nothing of a newer one.
     """
 
@@ -116,6 +117,7 @@ class RuntimeRecord:
     started_with: t.Mapping[str, str] = field(default_factory=dict)
     trials: t.Mapping[str, Trial] = field(default_factory=dict)
     names: t.Mapping[str, tuple[NameChange, ...]] = field(default_factory=dict)
+    set_aside: frozenset[str] = frozenset()
     others: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     @classmethod
@@ -131,6 +133,7 @@ class RuntimeRecord:
                 started_with={str(name): str(value) for name, value in (data.get("started_with") or {}).items()},
                 trials={str(name): Trial.from_dict(value) for name, value in (data.get("trials") or {}).items()},
                 names={str(name): tuple(map(NameChange.from_dict, value)) for name, value in (data.get("names") or {}).items()},
+                set_aside=frozenset(str(name) for name in data.get("set_aside") or []),
                 others={key: value for key, value in data.items() if key not in _KEYS},
             )
         except FileNotFoundError:
@@ -155,6 +158,7 @@ class RuntimeRecord:
             history=[dict(item) for item in self.history],
             trials={name: trial.to_dict() for name, trial in self.trials.items()},
             names={name: [change.to_dict() for change in changes] for name, changes in self.names.items()},
+            set_aside=sorted(self.set_aside),
         )
         files.write_atomic(path, files.to_json(data), mode=0o644)
 
@@ -174,7 +178,13 @@ class RuntimeRecord:
         history = self.history
         if not activation.is_same_model(self.active.get(runtime)):
             history = (dict(activation.to_dict(), runtime=runtime), *history)[:HISTORY_LIMIT]
-        return replace(self, active=dict(self.active, **{runtime: activation}), history=history)
+        return replace(self, active=dict(self.active, **{runtime: activation}), history=history, set_aside=self.set_aside - {runtime})
+
+    def with_set_aside(self, runtime: str, aside: bool) -> RuntimeRecord:
+        """A copy in which the runtime is set aside, or is not. Of one without an active model nobody expects that it runs."""
+        if aside and runtime not in self.active:
+            return self
+        return replace(self, set_aside=self.set_aside | {runtime} if aside else self.set_aside - {runtime})
 
     def with_started(self, runtime: str, digest: str | None) -> RuntimeRecord:
         """A copy that knows what the running server was started with, or with None that none runs."""
@@ -206,4 +216,4 @@ class RuntimeRecord:
         return None
 
 
-_KEYS = ("schema", "active", "history", "started_with", "trials", "names")
+_KEYS = ("schema", "active", "history", "started_with", "trials", "names", "set_aside")

@@ -23,20 +23,35 @@ from ansible_collections.venom.llm.plugins.module_utils.waiting import WaitTimeo
 _KILL_TIMEOUT = 15.0
 #: What a unit runs when it is a server and no exporter, front end or updater: the commands, the snap, and the images of both.
 _SERVES = re.compile(r"\bollama\s+(?:serve|start)\b|\bollama\.listener\b|\bollama/ollama\b|\bvllm\s+serve\b|\bapi_server\b|\bvllm/vllm-openai\b")
+_UNIT_NAMES = ("ollama", "vllm")
+#: What ExecStart of a unit runs, as ``systemctl show`` tells it.
+_COMMAND = re.compile(r"\bargv\[\]=(.*?) ;")
 #: What a unit says of its port: OLLAMA_HOST=address:port, or an argument --port.
 _PORT = re.compile(r"(?:OLLAMA_HOST=[^\s;]*?:|--port[= ])(\d+)\b")
 
 
+_BY_HAND = "stop by hand what serves there, or give the runtime another port"
+
+
 @dataclass(frozen=True)
 class Rival:
-    """One of them: a listener on our port with its unit if it has one, or only a unit that would take the port at the next boot."""
+    """One of them: a listener on our port with its unit if it has one, or only a unit that would take the port at the next boot.
+
+    ``refusal`` is why it is not ended whatever the operator says: it is more than a server. Empty for one that may be.
+    """
 
     listener: processes.Listener | None
     unit: str | None
     run: Run = run_command
+    refusal: str = ""
 
     def end(self, timeout: float) -> str:
-        """Stop it, and disable its unit; what was done. Raises ``stop_failed``, ``permission_denied``, ``supervisor_failed``."""
+        """Stop it, and disable its unit; what was done.
+
+        Raises ``stop_failed``, ``permission_denied``, ``supervisor_failed``, and ``port_in_use`` for one that must not be ended.
+        """
+        if self.refusal:
+            raise VenomError("port_in_use", wanted="the port free", found=self.refusal, todo=_BY_HAND)
         if self.unit is not None:
             done = self.run(["systemctl", "disable", "--now", self.unit])
             if done.returncode != 0 and self.run(["systemctl", "stop", self.unit]).returncode != 0:
@@ -87,7 +102,7 @@ def find_rivals(seen: Observation, runtime: Runtime, supervisor: Supervisor, run
         unit = listener.unit if run is not None and listener.unit and listener.unit.endswith(".service") else None
         # A session's own service is no server; ending the process is enough, and ending the session would be too much.
         unit = None if unit is None or unit.startswith(("user@", "ssh", "session")) or unit == supervisor.unit else unit
-        found.append(Rival(listener, unit, run or run_command))
+        found.append(Rival(listener, unit, run or run_command, _why_not(listener, unit, run)))
     if run is None:
         return found
     port = runtime.settings().port
@@ -95,6 +110,43 @@ def find_rivals(seen: Observation, runtime: Runtime, supervisor: Supervisor, run
         if all(rival.unit != unit for rival in found) and _port_of(unit, runtime, run) == port:
             found.append(Rival(None, unit, run))
     return found
+
+
+def _why_not(listener: processes.Listener, unit: str | None, run: Run | None) -> str:
+    """Why the listener is never ended: adopting a server must not take down what else the host does. Empty when nothing speaks against it."""
+    # A manager of an account is one as well. Whatever else is in that scope is not: WSL has the programs of its shells there.
+    is_manager = listener.unit == "init.scope" and os.path.basename(listener.command.partition(" ")[0]) == "systemd"
+    if listener.pid == 1 or is_manager:
+        socket = _socket_on(listener.port, run) if run is not None else ""
+        return f"pid {listener.pid} is the first process of the host or of an account" + (f", which holds the port for {socket}" if socket else "")
+    if listener.pid in _own_line():
+        return f"this run comes from pid {listener.pid}"
+    if unit is None or run is None or any(name in unit.lower() for name in _UNIT_NAMES):
+        return ""
+    shown = run(["systemctl", "show", "--no-pager", "--property=ExecStart", unit]).stdout
+    if _SERVES.search(shown):
+        return ""
+    command = _COMMAND.search(shown)
+    return f"{unit} is no model server alone: " + (f"it runs {command.group(1)[:200]}" if command else "systemd does not say what it runs")
+
+
+def _own_line() -> set[int]:
+    """This process and all that it comes from."""
+    table, found, pid = processes.snapshot(), set(), os.getpid()
+    while pid in table and pid not in found:
+        found.add(pid)
+        pid = table[pid].parent
+    return found
+
+
+def _socket_on(port: int, run: Run) -> str:
+    """The socket unit that listens on the port, as far as systemd tells."""
+    done = run(["systemctl", "list-sockets", "--all", "--full", "--no-legend", "--no-pager", "--plain"])
+    for line in done.stdout.splitlines():
+        words = line.split()
+        if words and words[0].endswith(f":{port}"):
+            return next((word for word in words if word.endswith(".socket")), "")
+    return ""
 
 
 def _enabled_units(runtime: Runtime, supervisor: Supervisor, run: Run) -> list[str]:
@@ -117,7 +169,7 @@ def _port_of(unit: str, runtime: Runtime, run: Run) -> int | None:
 def rival_conflict(rival: Rival, runtime: Runtime) -> VenomError:
     """The refusal that names it. Without the operator's word nothing is ended that this collection did not start."""
     if rival.listener is not None:
-        return port_conflict(rival.listener, runtime)
+        return port_conflict(rival.listener, runtime, rival.refusal, _BY_HAND if rival.refusal else "")
     return VenomError(
         "duplicate_server",
         wanted=f"{runtime.unit} to be the only server on its port",

@@ -65,6 +65,8 @@ def _offline_reason(seen: Observation) -> str | None:
             return f"the runtime cannot start: {seen.health.detail}"
         if seen.active is None and seen.digest is None:
             return "no model is activated"
+        if seen.set_aside:
+            return f"the server is {seen.service.active}, on purpose: nothing but an activation or a start brings it back"
         blocked = f"; its port is held by pid {foreign.pid}" if foreign else ""
         return f"the server is {seen.service.active}: {seen.service.detail}{blocked}"
     if foreign is not None:
@@ -130,6 +132,7 @@ def describe(
         "service": seen.service.active,
         "supervisor": supervisor,
         "enabled": seen.service.enabled,
+        "set_aside": seen.set_aside,
         "pid": seen.service.pid,
         "pids": sorted(seen.pids),
         "uptime_seconds": seen.service.uptime_seconds,

@@ -48,6 +48,7 @@ options:
       - V(started) runs with the model that was activated last. Ollama also runs without one.
       - V(stopped) leaves no process of the server and no GPU memory held. It is no failure where nothing is installed. Ollama unloads
         its models first, for which it gets O(drain_timeout); a stop alone would cut off the requests that it answers.
+      - With O(enabled=false) a stop is one on purpose and the record says so. No repair and no rollback of all runtimes brings it back.
       - V(restarted) drains, stops and starts.
       - V(probed) changes nothing, and fails unless a real completion proves that the active model serves.
     type: str
@@ -75,15 +76,16 @@ options:
     version_added: 0.1.0
   exclusive:
     description:
-      - Stop the other runtimes of the host first, so that this one has their memory. They do not start at boot any more once this
-        model is committed, and run again when the activation fails.
+      - Stop the other runtimes of the host first, so that this one has their memory. Once this model is committed they count as
+        stopped on purpose and do not start at boot any more; they run again when the activation fails.
     type: bool
     default: false
     version_added: 0.1.0
   adopt:
     description:
       - End a server that somebody else started on the port, and disable its unit, also one that would only start at the next boot.
-      - Without it such a server is named in the error V(port_in_use) or V(duplicate_server), and nothing is touched.
+      - Without it such a server is named in the error V(port_in_use) or V(duplicate_server), and nothing is touched. So it is with it
+        where the port belongs to more than a server, as to a socket of systemd or to a container engine.
     type: bool
     default: false
     version_added: 0.1.0

@@ -93,6 +93,11 @@ status:
     enabled:
       description: Whether the server comes back at boot.
       type: bool
+    set_aside:
+      description:
+        - Whether it was stopped on purpose, with O(venom.llm.venom_runtime#module:enabled=false) or to make room for an exclusive one.
+          It keeps its model, and nothing starts it but an order.
+      type: bool
     pid:
       description: The main process.
       type: int
@@ -176,6 +181,7 @@ status:
           description:
             - V(alias_mismatch) (the server answers under another name or from another folder), V(configuration_differs),
               V(settings_changed) (the server was started with others), V(change_unfinished), V(not_running), V(not_answering), V(not_enabled),
+              V(not_stopped) (it was stopped on purpose, and runs or is enabled),
               V(model_damaged), V(record_missing), V(settings_missing), V(unit_missing), or V(stray_server) (somebody else has the port,
               or would take it at the next boot).
           type: str

@@ -316,11 +316,15 @@ def test_exclusive_stops_the_other_and_puts_it_back_when_it_fails(host: TwoRunti
     done = host.ollama(model="mid", exclusive=True)
     assert done["diff"]["before"]["beside"] == ["vllm"] and host.status()["service"] == "stopped"
     assert not host.ollama(model="mid", exclusive=True)["changed"]
+    # It is not missed: a repair would start it beside the other.
+    assert host.both()["vllm"]["drift"] == [] == host.both()["ollama"]["drift"] and host.record()["set_aside"] == ["vllm"]
     # And the other way round, with a model that loads and says nothing.
     error = refused(lambda: host.activate("lab/bad", exclusive=True))
     assert error.details["step"] == "prove" and "ollama runs again" in error.details["steps"][-1]["outcome"]
     assert host.both()["ollama"]["status"] == "online" and host.status()["service"] == "stopped"
+    assert host.record()["set_aside"] == ["vllm"]
     assert host.activate("lab/a", exclusive=True)["changed"] and host.both()["ollama"]["service"] == "stopped"
+    assert host.record()["set_aside"] == ["ollama"]
 
 
 def test_exclusive_puts_the_other_back_also_when_no_model_comes_back(host: TwoRuntimes) -> None:

@@ -189,3 +189,14 @@ def test_the_whole_life_of_a_unit(lab: Lab, host: Remote) -> None:
     _others(lab, host)
     stopped, twice = host.call({"state": "stopped", "enabled": False}, {"state": "stopped", "enabled": False})
     assert stopped["changed"] and not twice["changed"] and not twice["status"]["enabled"] and twice["status"]["pids"] == []
+    assert twice["status"]["set_aside"]
+
+    # systemd holds the port for a socket of somebody: nobody ends PID 1 for that, whoever adopts.
+    host.shell(
+        "cd /run/systemd/system; printf '[Socket]\\nListenStream=127.0.0.1:8001\\n' > theirs.socket;"
+        "printf '[Service]\\nExecStart=/bin/true\\n' > theirs.service;"
+        "systemctl daemon-reload; systemctl start theirs.socket"
+    )
+    (refused,) = host.call({"state": "active", "model": "lab/a", "adopt": True})
+    assert refused["reason_code"] == "port_in_use" and "theirs.socket" in refused["msg"], refused
+    assert host.shell("systemctl is-active theirs.socket") == "active"

@@ -7,7 +7,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.venom.llm.plugins.module_utils import http_probe
+from ansible_collections.venom.llm.plugins.module_utils import envfile, http_probe
+from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 
 #: Every value of ``Health.state``: ready, loading (more time may help), broken (it will not).
 HEALTH_STATES = ("ready", "loading", "broken")
@@ -15,6 +16,19 @@ HEALTH_STATES = ("ready", "loading", "broken")
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1", "[::]": "::1"}  # noqa: S104
 #: What is there is gone after a boot.
 RUN_DIR = "/run/venom"
+
+
+def refuse_garbled(variables: t.Mapping[str, str], path: str) -> None:
+    """Raise ``not_configured`` for settings that no server could be started with."""
+    names = envfile.garbled(variables)
+    if names:
+        raise VenomError(
+            "not_configured",
+            wanted=f"settings in UTF-8 in {path}",
+            found=f"{', '.join(names)} with bytes that are no such text",
+            todo="run the role of the runtime again, or correct the file",
+            path=path,
+        )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import (
     CompletionFailed,
     Health,
     ServedModel,
+    refuse_garbled,
 )
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import OllamaApi
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_http import DEFAULT_PORT, ServerUrl
@@ -154,6 +155,7 @@ class OllamaRuntime:
                 todo="run the role venom.llm.ollama first",
                 path=self.settings_path,
             )
+        refuse_garbled(variables, self.settings_path)
         return OllamaSettings.from_variables(variables, self.settings_path)
 
     def active(self) -> Active | None:

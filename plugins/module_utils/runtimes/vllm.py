@@ -22,6 +22,7 @@ from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import (
     CompletionFailed,
     Health,
     ServedModel,
+    refuse_garbled,
 )
 
 SERVER_MODULE = "vllm.entrypoints.openai.api_server"
@@ -146,6 +147,7 @@ class VllmRuntime:
                 todo="run the role venom.llm.vllm first",
                 path=self.settings_path,
             )
+        refuse_garbled(variables, self.settings_path)
         return VllmSettings.from_variables(variables, self.settings_path)
 
     def active(self) -> Active | None:

@@ -29,21 +29,30 @@ LISTED = 2000
 UNITS = ("venom-vllm", "venom-ollama", "venom-monitoring", "ollama", "vllm")
 MASK = "***"
 #: What names a secret, in a variable, an option, a key of JSON or a header.
-_SECRET_NAME = re.compile(r"(?i)KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL")
+_SECRET_NAME = re.compile(r"(?i)KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|(?:\A|[_.-])PASS\Z|CREDENTIAL")
 #: Names that only look like it, and whose values an operator needs.
 _HARMLESS = re.compile(
     r"(?i)\A(?:[a-z_.-]*(?:max|num|min|total|prompt|completion|new|batched|generated)[a-z_.-]*tokens|tokens|tokenizer[\w.-]*|[a-z_]*token_ids?|"
     r"(?:bos|eos|pad|unk|sep|cls|mask)_token|keyring\w*|keys|special_tokens_map[\w.]*|added_tokens[\w.]*)\Z"
 )
+#: What is between an option and its value: space, the end of a line that goes on, or the comma of a list of words.
+_GAP = r"""(?:(?:[ \t]|\\\n)+|["'][ \t\n]{0,99},[ \t\n]{0,99}["'])"""
 #: An option with its value in the next word, or a name with its value behind = or :. Names are taken whole: a text of one endless word
 #: has one beginning.
-_NAME = re.compile(
-    r"""(?<![\w.-])(?:(-{1,2}[\w.-]{1,200})[ \t]{1,4}(?=[^-\s])|([\w.-]{1,200})(["']?[ \t]{0,4}[=:][ \t]{0,4}[\[({]{0,2}))""", re.ASCII
-)
+_NAME = re.compile(r"""(?<![\w.-])(?:(-{1,2}[\w.-]{1,200})""" + _GAP + r"""(?=[^-\s])|([\w.-]{1,200})(["']?[ \t]{0,4}[=:][ \t]{0,4}))""", re.ASCII)
+#: Values of an option, of which --api-key has any number: to the next option, the quote around the command, or what systemd puts behind it.
+_WORD = r"""(?!-|;[ \t])(?:"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s'"]+)"""
+_WORDS = re.compile(_WORD + "(?:" + _GAP + _WORD + ")*")
+#: Characters in which a bracket that opens behind the name of a secret has to close; without an end all of them are masked.
+_BRACKETED = 4096
 _VALUE = re.compile(r"""(?:(?i:bearer|basic)[ \t]+)?("(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s,;'"}\]]+)""")
 #: The same in an environment file: values there may hold spaces and run over several lines.
 _LINE_START = re.compile(r"\n[ \t]*(?:export[ \t]+)?\Z")
 _LINE_VALUE = re.compile(r"""("(?:[^"\\]|\\[\s\S])*"[^\n]*|'[^']*'[^\n]*|(?:[^\n\\]|\\[\s\S])+)""")
+#: The rest of what stands in quotes: those of another text are escaped.
+_IN_ESCAPED_QUOTES = re.compile(r"""[^"'\\\n]+""")
+_IN_SINGLE_QUOTES = re.compile(r"""[^'\n]+""")
+_IN_DOUBLE_QUOTES = re.compile(r"""(?:[^"\\\n]|\\.)+""")
 #: Each pattern keeps its first group and masks the second.
 _PATTERNS = [
     # Headers, to the end of their line or string.
@@ -95,19 +104,74 @@ def _mask_named(text):
             continue
         before = "\n" * (found.start() < 12) + text[max(0, found.start() - 12):found.start()]
         is_line = found.group(2) and found.group(3).strip() == "=" and _LINE_START.search(before)
-        value = (_LINE_VALUE if is_line else _VALUE).match(text, position)
+        pattern = _WORDS if found.group(1) else _LINE_VALUE if is_line else _quoted_before(text, found)
+        if pattern is None and text[position:position + 1] in tuple("[({"):
+            value = _bracketed(text, position)
+            shown.append(_hidden_list(value))
+            position += len(value)
+            continue
+        value = (pattern or _VALUE).match(text, position)
         if value is not None:
-            shown.append(_hidden(value.group(1)))
+            shown.append(_hidden(value.group(value.lastindex or 0)))
             position = value.end()
 
 
+def _quoted_before(text, found):
+    """What matches a value when the quote opened before its name, as in "API_KEY=two words"; None where none did."""
+    start = found.start()
+    quote = text[start - 1:start]
+    if quote not in ("'", '"') or "'" in found.group(3) or '"' in found.group(3):
+        return None
+    if found.group(2).startswith("-"):
+        # It may be one word of a shell, or a whole command line that begins with this option.
+        return _WORDS
+    if text[start - 2:start - 1] == "\\":
+        return _IN_ESCAPED_QUOTES
+    return _IN_SINGLE_QUOTES if quote == "'" else _IN_DOUBLE_QUOTES
+
+
+def _bracketed(text, position):
+    """The list, object or tuple that begins there, with its bracket at the end if there is one."""
+    depth, quote, index = 0, "", position
+    end = min(len(text), position + _BRACKETED)
+    while index < end:
+        character = text[index]
+        if quote:
+            if character == "\\":
+                index += 1
+            elif character == quote:
+                quote = ""
+        elif character in "\"'":
+            quote = character
+        elif character in "[({":
+            depth += 1
+        elif character in "])}":
+            depth -= 1
+            if depth == 0:
+                return text[position:index + 1]
+        index += 1
+    return text[position:end]
+
+
+def _hidden_list(value):
+    """The mask for all of a list, in its brackets and the quotes of its items, so that JSON stays JSON."""
+    closing = value[-1] if value[-1] in "])}" else ""
+    inner = value[1:len(value) - len(closing)].strip()
+    if not inner:
+        return value
+    one = _hidden(inner)
+    return value[0] + ("%s: %s" % (one, one) if value[0] == "{" and ":" in inner else one) + closing
+
+
 def mask_arguments(argv):
-    """A command line; the value of a secret option is masked as one word, spaces included."""
-    shown = []
-    for number, word in enumerate(argv):
-        before = argv[number - 1] if number else ""
-        is_value = before.startswith("-") and "=" not in before and _is_secret(before) and not word.startswith("-")
-        shown.append(MASK if is_value else mask(word))
+    """A command line; each value of a secret option is masked as one word, spaces included."""
+    shown, is_value = [], False
+    for word in argv:
+        if word.startswith("-"):
+            is_value = "=" not in word and _is_secret(word)
+            shown.append(mask(word))
+        else:
+            shown.append(MASK if is_value else mask(word))
     return " ".join(shown)
 
 

@@ -251,6 +251,8 @@ def test_profiles_both_ways(place: Place, operator: Operator) -> None:
     off = {"venom_profile": "llm_off", "venom_models": [], "venom_active": {}}
     assert only(operator.play("site", "--limit", HOST, **off)) == [STOPPED]
     assert operator.play("site", "--limit", HOST, **off).changed() == []
+    # What the profile stopped is not missed, and no repair brings it back.
+    assert operator.play("verify", "--limit", HOST, venom_verify_repair=True, **off).changed() == []
     assert place.unit(UNIT) == ("inactive", "disabled") and place.sh("pgrep -x llama-server", check=False) == ""
 
     assert only(operator.play("site", *SERVE, venom_profile="full")) == [SERVED]

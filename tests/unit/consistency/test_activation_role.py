@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the venom.llm authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which runtime the role activation means by a model that a survey asks for, and in which batches hosts are switched."""
+"""Which runtime the role activation means by a model that a survey asks for, which ones go back, and in which batches hosts are switched."""
 from __future__ import annotations
 
 import typing as t
@@ -58,6 +58,25 @@ def test_what_the_profile_and_the_provider_say() -> None:
     assert wanted(["ollama"], venom_model_alias="unheard-of") == {"ollama": "unheard-of"}
     assert wanted(venom_model_name="a/b", venom_model_provider="ollama") == {"ollama": "a/b"}
     assert wanted(venom_model_name="llama3", venom_model_provider="huggingface") == {"vllm": "llama3"}
+
+
+def going_back(runtimes: t.Sequence[str] = ("ollama", "vllm"), resting: t.Sequence[str] = (), **given: t.Any) -> t.Any:
+    variables = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))
+    found = {name: {"previous_model": "before", "set_aside": name in resting} for name in ("ollama", "vllm")}
+    known = {**templating.trusted(variables), "_venom_runtimes": list(runtimes), "__venom_rollback": {"runtimes": found}, **given}
+    return templating.render(variables["_venom_rollback_targets"], known)
+
+
+def test_what_was_stopped_on_purpose_goes_back_only_where_it_alone_is_named() -> None:
+    both = ["ollama", "vllm"]
+    assert going_back() == both and going_back(resting=["vllm"]) == ["ollama"] and going_back(resting=both) == []
+    # As a survey asks that has ticked them all.
+    for named, found in ((both, ["ollama"]), ("ollama, vllm", ["ollama"]), ("vllm", ["vllm"]), (["vllm"], ["vllm"])):
+        assert going_back(resting=["vllm"], venom_rollback_runtimes=named) == found
+
+
+def test_what_the_profile_leaves_out_does_not_go_back() -> None:
+    assert going_back(["ollama"]) == ["ollama"] and going_back(["ollama"], venom_rollback_runtimes="vllm") == [] and going_back([]) == []
 
 
 def batches(used: bool = False, **given: t.Any) -> t.Any:

@@ -46,6 +46,14 @@ gather = load()
         "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----",
         "-----BEGIN PRIVATE KEY-----\n{}", "client-secret={}", "API-KEY={}", "{{\"hf_token\":\"{}\"}}", "sasl.password={}",
         "2026 INFO started with api_key='{}', port=1", "Namespace(api_key=['{}'], port=1)",
+        # Several keys, as --api-key of vLLM takes them, and words behind a space.
+        "--api-key first {} --port 1", "VENOM_VLLM_ARGS='--api-key first {}'\nA=1", 'ARGS="--port 1 --api-key first {} {}"', "--api-key 'a' \"{}\"",
+        "ExecStart=vllm serve --api-key first \\\n  {} \\\n  --port 1", "--api-key      {}", "--api-key first,{}", "api_key=['first', {}",
+        "{{'api_key': ['first', '{}'], 'x': 1}}", '{{"api_key": ["first", "{}"], "b": 1}}', '{{"api_key": [\n  "first",\n  "{}"\n ]}}',
+        "Namespace(api_key=['first', '{}'], port=1)", '["vllm", "--api-key", "first", "{}", "--port"]', "MY_SECRET=[a] {}", '"MY_SECRET=[a] {}"',
+        '{{"keys_secret": {{"a": "first", "b": ["x]", "{}"]}}}}', 'Environment="API_KEY=two {}" X=1', "--api-key [a] {}", "'--api-key=two {}' x",
+        "curl -H 'x-api-key: abc {}' http://h", '{{"line": "Environment=\\"API_KEY=two {}\\" X=1"}}',
+        "MY_PASSPHRASE={}", "Environment=DB_PASS={}",
     ],
 )  # fmt: skip
 def test_no_secret_comes_through(text: str) -> None:
@@ -65,6 +73,7 @@ def test_known_tokens_are_seen_anywhere(token: str) -> None:
     [
         "max_tokens=16", "--max-num-batched-tokens 2048", "KeyringMode=private", "VENOM_VLLM_PORT=8001", "LLM_MODEL_NAME=google/gemma-2b-it",
         '"eos_token": "</s>"', '"path": "tokenizer.json", "size": 4', "Avg prompt throughput: 5.0 tokens/s, Running: 0 reqs", "VLLM_API_KEY=",
+        "Namespace(api_key=[], port=1)", '{"tokens": ["a", "b"]}', "stop_token_ids=[1, 2]", '"--max-tokens", "5", "6"', "COMPASS=north",
         "http://127.0.0.1:8001/v1/models", "tokenizer=/models/a", "the key is missing", "2026-11-26T07:00:00+00:00 user@host", "num_tokens: 3",
     ],
 )  # fmt: skip
@@ -77,13 +86,37 @@ def test_json_stays_json() -> None:
     assert json.loads(gather.mask(text)) == {"api_key": "***", "nested": {"password": "***", "port": 1}, "url": "http://u:***@h/"}
 
 
+def test_what_stands_behind_a_list_of_secrets_stays() -> None:
+    for text, masked in (
+        ("--api-key a b --port 1", "--api-key *** --port 1"),
+        ("VENOM_VLLM_ARGS='--api-key a b --max-model-len 4096'\nA=b\n", "VENOM_VLLM_ARGS='--api-key *** --max-model-len 4096'\nA=b\n"),
+        ('VENOM_VLLM_ARGS="--api-key a b"\nA=b\n', 'VENOM_VLLM_ARGS="--api-key ***"\nA=b\n'),
+        ("argv[]=vllm --api-key a b ; ignore_errors=no ; pid=7", "argv[]=vllm --api-key *** ; ignore_errors=no ; pid=7"),
+        ("{'api_key': ['a', 'b'], 'x': 1}", "{'api_key': ['***'], 'x': 1}"),
+        ("{'api_key': {'u': 'a', 'v': 'b'}, 'x': 1}", "{'api_key': {'***': '***'}, 'x': 1}"),
+        ("Namespace(api_key=(a, (b, c)), port=1)", "Namespace(api_key=(***), port=1)"),
+        ('Environment="API_KEY=two words" X=1', 'Environment="API_KEY=***" X=1'),
+    ):
+        assert gather.mask(text) == masked
+    lists = json.dumps({"api_key": ["a", "b"], "secret": {"user": "a", "of": ["b"]}, "password": [], "port": 1}, indent=1)
+    assert json.loads(gather.mask(lists)) == {"api_key": ["***"], "secret": {"***": "***"}, "password": [], "port": 1}
+
+
+def test_a_list_that_is_never_closed_hides_no_more_than_it_must() -> None:
+    masked = gather.mask("the token: (cut off\n" + "line of a log\n" * 1000)
+    assert "cut off" not in masked and masked.count("line of a log") > 600
+
+
 def test_a_value_of_several_words_on_a_command_line_is_one() -> None:
     argv = ["python3", "-m", "vllm", "--api-key", f"{SECRET} {SECRET}", "--port", "1", f"--hf-token={SECRET}", "--max-tokens", "5"]
     assert gather.mask_arguments(argv) == "python3 -m vllm --api-key *** --port 1 --hf-token=*** --max-tokens 5"
+    several = ["vllm", "--api-key", SECRET, f"{SECRET} two", SECRET, "--port", "1", "--api-key", SECRET]
+    assert gather.mask_arguments(several) == "vllm --api-key *** *** *** --port 1 --api-key ***"
 
 
 @pytest.mark.parametrize(
-    "unit", ["a", "_", "-", "key_", "a=", "://", "https://a", "--key ", '"', "-----BEGIN PRIVATE KEY-----", "KEY=\\\n", "KEY='\n", "eyJaaaaaaaa."]
+    "unit", ["a", "_", "-", "key_", "a=", "://", "https://a", "--key ", '"', "-----BEGIN PRIVATE KEY-----", "KEY=\\\n", "KEY='\n", "eyJaaaaaaaa.",
+             "key=[", "key=['", '"key=', "--key a ", "--key a", '--key", "a", "', "--key" + " " * 500]
 )
 def test_a_hostile_log_is_masked_in_time_that_grows_with_its_length(unit: str) -> None:
     seconds = []

@@ -149,6 +149,15 @@ def test_settings_without_sense_are_not_configured(host: FakeHost) -> None:
     host.write_settings(VENOM_VLLM_PORT="x")
     assert code(lambda: host.activate("lab/a")) == "not_configured"
     assert host.status()["status"] == "offline" and "'x'" in host.status()["error_message"]
+    # Nor does a file that is no text, in whatever it says or in all of it.
+    host.write_settings()
+    good = host.settings_path.read_bytes()
+    host.settings_path.write_bytes(good + b"# f\xfcr M\xfcller\n")
+    assert host.status()["status"] == "online" and not host.activate("lab/a")["changed"], "a comment is nobody's business"
+    host.settings_path.write_bytes(good + b"HF_HOME=/srv/M\xfcller\n")
+    assert code(lambda: host.activate("lab/a")) == "not_configured" and "HF_HOME" in host.status()["error_message"]
+    host.settings_path.write_bytes(b"\xff\xfe\0")
+    assert [each["kind"] for each in host.status()["drift"]] == ["settings_missing"]
     assert host.call(state="stopped")["changed"] and host.status()["pids"] == []
 
 

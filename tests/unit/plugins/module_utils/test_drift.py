@@ -86,6 +86,15 @@ def test_each_kind_has_its_cause(changes: dict[str, t.Any], alias_ok: bool | Non
     assert kinds(dataclasses.replace(GOOD, **changes), alias_ok) == wanted
 
 
+def test_one_that_was_stopped_on_purpose_needs_nothing_but_rest() -> None:
+    off = dataclasses.replace(STOPPED, enabled=False)
+    resting = dataclasses.replace(GOOD, set_aside=True, service=off, active=None, endpoint=None, listeners=STRAY)
+    assert kinds(resting, None, problem="a file is gone", strays=["pid 99 listens"]) == []
+    assert kinds(dataclasses.replace(resting, service=STOPPED), None) == ["not_stopped"] == kinds(dataclasses.replace(GOOD, set_aside=True))
+    trial = Trial(activation=RECORD, begun_at="now")
+    assert kinds(dataclasses.replace(GOOD, set_aside=True, trial=trial)) == ["change_unfinished"], "somebody brings it back right now"
+
+
 def test_a_damaged_model_is_told_beside_the_rest() -> None:
     assert kinds(GOOD, problem="a file is gone") == ["model_damaged"]
     assert kinds(dataclasses.replace(GOOD, service=STOPPED), None, problem="x") == ["model_damaged", "not_running"]

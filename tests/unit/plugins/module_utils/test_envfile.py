@@ -75,5 +75,14 @@ def test_an_open_quote_is_refused() -> None:
         envfile.split_words("a 'b")
 
 
+def test_bytes_that_are_no_text_spoil_their_own_variable_alone(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"# f\xfcr M\xfcller\nA=good\nB=M\xfcller\nC=\xc3\xbc\nD=x\0y\n\xff\xfe\0=1\n")
+    variables = envfile.read(str(path)) or {}
+    assert (variables["A"], variables["C"]) == ("good", "\u00fc") and envfile.garbled(variables) == ["B", "D"]
+    for value in variables.values():
+        value.encode("utf-8")
+
+
 def test_a_missing_file_is_none(tmp_path: Path) -> None:
     assert envfile.read(str(tmp_path / "none")) is None

@@ -75,6 +75,26 @@ def test_a_trickle_does_not_hold_us(serve: t.Callable[[Speak], int]) -> None:
     assert kind_of(serve(trickle), timeout=0.4) == "timeout"
 
 
+@pytest.mark.parametrize("end", [b"", b"Connection: close\r\n"])
+def test_a_trickled_head_does_not_hold_us_either(serve: t.Callable[[Speak], int], end: bytes) -> None:
+    """Each of its bytes comes in time, and its end when we have long gone."""
+    ended = threading.Event()
+
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + end)
+        for dummy in range(400):
+            connection.sendall(b"X")
+            time.sleep(0.05)
+        ended.set()
+
+    assert kind_of(serve(trickle), timeout=0.4) == "timeout" and not ended.is_set()
+
+
+def test_a_body_after_which_the_server_closes_is_read_to_its_end(serve: t.Callable[[Speak], int]) -> None:
+    port = serve(lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"." * 300_000))
+    assert len(http_probe.request("127.0.0.1", port, "/").body) == 300_000
+
+
 def test_a_flood_is_cut(serve: t.Callable[[Speak], int]) -> None:
     def flood(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")

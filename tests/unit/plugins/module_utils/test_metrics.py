@@ -17,6 +17,7 @@ ONLINE: dict[str, t.Any] = {
     "name": "vllm", "status": "online", "supervisor": "systemd", "pid": 1, "uptime_seconds": 12.5, "memory_mb": 1024, "vram_mb": None,
     "cpu_percent": 150.0, "latency_ms": 4.5, "endpoint": "http://127.0.0.1:8001", "served_models": ["a"], "active_model": "lab/a",
     "active_revision": "0" * 40, "alias": "a", "alias_ok": True, "restarts": 2, "alerts": [], "drift": [],
+    "set_aside": False,
 }  # fmt: skip
 OFFLINE = dict(
     ONLINE, status="offline", uptime_seconds=None, memory_mb=None, cpu_percent=None, latency_ms=None, served_models=[], alias_ok=None,

@@ -70,6 +70,14 @@ def test_settings_without_sense(runtime: ollama.OllamaRuntime, wrong: dict[str, 
     assert caught.value.reason_code == "not_configured" and next(iter(wrong)) in caught.value.found
 
 
+def test_settings_that_are_no_text(runtime: ollama.OllamaRuntime) -> None:
+    path = Path(runtime.settings_path)
+    path.write_bytes(path.read_bytes() + b"OLLAMA_ORIGINS=M\xfcller\n")
+    with pytest.raises(VenomError) as caught:
+        runtime.settings()
+    assert caught.value.reason_code == "not_configured" and "OLLAMA_ORIGINS" in caught.value.found
+
+
 def test_without_settings_or_program_it_is_not_installed(runtime: ollama.OllamaRuntime) -> None:
     os.unlink(os.path.join(os.path.dirname(runtime.settings_path), "current"))
     for dummy in range(2):
