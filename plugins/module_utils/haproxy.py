@@ -51,18 +51,25 @@ class Request:
 
 @dataclass(frozen=True)
 class Server:
-    """What HAProxy says of one server: the bits of its administrative state, its status, and the requests that it has or that wait for it."""
+    """What HAProxy says of one server: the bits of its administrative state, its weight, its status, and the requests that it has or that
+    wait for it."""
 
     admin: int
+    weight: int
     status: str
     sessions: int
+
+    @property
+    def is_out(self) -> bool:
+        """Whether it gets no new request, whatever its health. Of one whose weight is 0 HAProxy says UP as before."""
+        return bool(self.admin & _OUT) or self.weight == 0
 
     @property
     def state(self) -> str:
         """ready, drained (new requests go elsewhere) or maintenance (the same, and connections end)."""
         if self.admin & (FORCED_MAINT | INHERITED_MAINT | RESOLUTION_MAINT):
             return "maintenance"
-        return "drained" if self.admin & _OUT else "ready"
+        return "drained" if self.is_out else "ready"
 
     @property
     def is_up(self) -> bool:
@@ -105,7 +112,7 @@ def plan(request: Request, servers: t.Mapping[str, Server]) -> bool:
     found = servers[request.server]
     if request.state == "ready":
         return bool(found.admin & _FORCED)
-    if found.admin & _OUT:
+    if found.is_out:
         return False
     others = sorted(name for name, server in servers.items() if name != request.server and server.is_up)
     if found.would_be_missed and len(others) < request.keep:
@@ -123,12 +130,12 @@ def observe(request: Request) -> dict[str, Server]:
     """All servers of the backend. Raises ``balancer_unreachable``, and ``balancer_failed`` for one that HAProxy does not know."""
     try:
         states = _table(ask(request.address, f"show servers state {request.backend}"), " ")
-        admin = {row["srv_name"]: int(row["srv_admin_state"]) for row in states}
-        rows = _table(ask(request.address, f"show stat {request.backend} 4 -1"), ",") if admin else []
+        known = {row["srv_name"]: (int(row["srv_admin_state"]), int(row["srv_uweight"])) for row in states}
+        rows = _table(ask(request.address, f"show stat {request.backend} 4 -1"), ",") if known else []
         found = {
-            row["svname"]: Server(admin[row["svname"]], row["status"], int(row["scur"] or 0) + int(row["qcur"] or 0))
+            row["svname"]: Server(*known[row["svname"]], row["status"], int(row["scur"] or 0) + int(row["qcur"] or 0))
             for row in rows
-            if row["svname"] in admin
+            if row["svname"] in known
         }
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise _unreachable(request.address, f"an answer of something else: {error}") from error
@@ -170,11 +177,11 @@ def _wait(request: Request) -> None:
     def probe() -> str:
         seen[:] = [observe(request)[request.server]]
         if request.state == "drained":
-            return ("busy" if seen[0].sessions else "drained") if seen[0].admin & _OUT else "ready"
-        return ("up" if seen[0].is_up else "down") if not seen[0].admin & _OUT else seen[0].state
+            return ("busy" if seen[0].sessions else "drained") if seen[0].is_out else "ready"
+        return ("up" if seen[0].is_up else "down") if not seen[0].is_out else seen[0].state
 
     try:
-        wait_for(probe, ("drained", "up"), ("busy", "down"), request.timeout, _INTERVAL)
+        wait_for(probe, ("drained" if request.state == "drained" else "up",), ("busy", "down"), request.timeout, _INTERVAL)
     except WaitTimeout as error:
         raise VenomError(
             "balancer_timeout",
@@ -193,6 +200,14 @@ def _wait(request: Request) -> None:
             sessions=seen[0].sessions,
         ) from error
     except WaitFailed as error:
+        if request.state == "ready" and not seen[0].admin & _OUT:
+            # This module never takes a weight away, so it does not give one back.
+            raise VenomError(
+                "balancer_failed",
+                wanted=f"{request.backend}/{request.server} to get requests",
+                found="its weight is 0",
+                todo=f"give it one on the socket of HAProxy (set server {request.backend}/{request.server} weight 100%), or leave it out",
+            ) from error
         raise VenomError(
             "balancer_failed",
             wanted=f"{request.backend}/{request.server} to stay {request.state}",

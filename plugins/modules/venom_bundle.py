@@ -13,7 +13,7 @@ description:
   - Copies models of this host with all their bytes into a folder, a new bundle or one that is there, and beside them wheels, release
     archives and the collection, as far as they are named.
   - Every byte is hashed while it is copied, and what the bundle has already is hashed and kept. A file appears by a rename.
-  - C(SHA256SUMS) in the folder lists the index and all files in the format of C(sha256sum), and is written after them. It can be signed.
+  - C(SHA256SUMS) in the folder lists the index and all files in the format of C(sha256sum), and is written at the end. It can be signed.
   - What is in the bundle and not brought by this call has to be what C(SHA256SUMS) says; else nothing is written, and it fails with
     C(digest_mismatch) or C(bundle_invalid).
   - An export that was killed, or that met a full medium, is finished by the next run, which copies what is missing.
