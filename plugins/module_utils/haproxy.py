@@ -4,8 +4,12 @@
 """One server of a HAProxy backend out of the traffic and back, over HAProxy's runtime socket (its management guide, chapter 9)."""
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
+import hashlib
 import ipaddress
+import os
 import re
 import socket
 import time
@@ -26,6 +30,9 @@ _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 _ANSWER_BYTES = 16 * 1024 * 1024
 _ASK_TIMEOUT = 10.0
 _INTERVAL = 0.2
+#: Seconds to wait for one's turn; whoever has it asks three questions and gives one order.
+_TURN_TIMEOUT = 60.0
+_TURN_INTERVAL = 0.05
 
 
 @dataclass(frozen=True)
@@ -85,14 +92,16 @@ class Server:
 def operate(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """One call of ``venom_balancer``."""
     request = Request.from_params(params)
-    servers = observe(request)
-    before = servers[request.server]
-    changed = plan(request, servers)
+    # For each host of a batch the module runs at the same time. Whoever looks has to see those out that went before.
+    with turn(request.address, request.backend):
+        servers = observe(request)
+        before = servers[request.server]
+        changed = plan(request, servers)
+        if changed and not check_mode:
+            _set(request)
     waited = 0.0
     if not check_mode:
         started = time.monotonic()
-        if changed:
-            _set(request)
         _wait(request)
         waited = time.monotonic() - started
     after = before if check_mode else observe(request)[request.server]
@@ -105,6 +114,40 @@ def operate(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]
         "sessions": after.sessions,
         "waited": round(waited, 2),
     }
+
+
+@contextlib.contextmanager
+def turn(address: str, backend: str) -> t.Iterator[None]:
+    """One at a time on this host, by socket of HAProxy and backend. Raises ``locked``.
+
+    The lock is a name among the Unix sockets that have no file (unix(7), abstract): whoever may speak with HAProxy can take it, under any account,
+    and it ends with its process. A file would need a folder that all these accounts can write to.
+    """
+    family, where = _parse(address)
+    shown = os.path.realpath(where) if family == socket.AF_UNIX else str(where)
+    name = hashlib.sha256(f"{shown} {backend}".encode("utf-8", "surrogateescape")).hexdigest()
+    deadline = time.monotonic() + _TURN_TIMEOUT
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lock:
+        while not _take(lock, f"\0venom.llm/balancer/{name}"):
+            if time.monotonic() >= deadline:
+                raise VenomError(
+                    "locked",
+                    wanted=f"to be the only one that changes the backend {backend} of HAProxy within {_TURN_TIMEOUT:g} s",
+                    found="another call of venom_balancer on this host does",
+                    todo="see what it waits for, and run again",
+                )
+            time.sleep(_TURN_INTERVAL)
+        yield
+
+
+def _take(lock: socket.socket, name: str) -> bool:
+    try:
+        lock.bind(name)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    return True
 
 
 def plan(request: Request, servers: t.Mapping[str, Server]) -> bool:

@@ -238,6 +238,55 @@ def test_servers_of_weight_0_are_not_kept_ones(check_mode: bool) -> None:
         assert error.reason_code == "balancer_failed" and error.details == {"others": []} and fake.admin["gpu-2"] == 0
 
 
+def test_of_a_batch_as_many_leave_at_once_as_keep_allows() -> None:
+    """Ansible runs the module for all hosts of a batch at once: each would see the others up, and go."""
+    servers = ("gpu-1", "gpu-2", "gpu-3")
+    # One look and one order at a time may happen to be in turn; not so often.
+    for dummy in range(6):
+        with Fake(dict.fromkeys(servers, 0)) as fake:
+            together, outcomes = threading.Barrier(len(servers)), []
+
+            def drain(fake: Fake, server: str, together: threading.Barrier, outcomes: list[str]) -> None:
+                together.wait(10)
+                try:
+                    outcomes.append(call(fake, "drained", server=server)["state"])
+                except VenomError as error:
+                    outcomes.append(error.reason_code)
+
+            threads = [threading.Thread(target=drain, args=(fake, server, together, outcomes)) for server in servers]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(30)
+            assert sorted(outcomes) == ["balancer_failed", "drained", "drained"] and sorted(fake.admin.values()) == [0, 8, 8]
+
+
+def test_others_have_their_turn_while_requests_end() -> None:
+    with Fake({"gpu-1": 0, "gpu-2": 0}) as fake:
+        fake.sessions, waits = [4], threading.Event()
+        fake.meanwhile[3] = waits.set
+        thread = threading.Thread(target=call, args=(fake, "drained"))
+        thread.start()
+        assert waits.wait(10) and call(fake, "drained", server="gpu-2", keep=0, check_mode=True)["changed"]
+        fake.sessions = [0]
+        thread.join(10)
+        assert fake.admin["gpu-1"] == 0x08
+
+
+def test_a_turn_that_does_not_come_is_said_and_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(haproxy, "_TURN_TIMEOUT", 0.2)
+    with Fake({"gpu-1": 0, "gpu-2": 0}) as fake, haproxy.turn(fake.path, "venom"):
+        assert refused(fake, "drained").reason_code == "locked" and fake.commands == []
+        # The same socket under another name is the same; another backend is not.
+        os.symlink(fake.path, f"{fake.folder}/link")
+        with pytest.raises(VenomError), haproxy.turn(f"{fake.folder}/link", "venom"):
+            pass
+        with haproxy.turn(fake.path, "other"):
+            pass
+    with haproxy.turn("127.0.0.1:9999", "venom"), pytest.raises(VenomError), haproxy.turn("[127.0.0.1]:9999", "venom"):
+        pass
+
+
 def test_one_that_has_no_traffic_is_not_missed() -> None:
     """The first activation of a fleet: nothing serves yet."""
     with Fake({"gpu-1": 0, "gpu-2": 0}) as fake:
