@@ -49,7 +49,8 @@ def _kept_parts(root: str, before: Sums, brought: Sums) -> Sums:
         if path in brought:
             continue
         if path not in before:
-            raise bundle_invalid(root, f"{ascii(path)} is there, which neither {SUMS_NAME} names nor this export brings", file=path)
+            found = f"{ascii(path)}, which neither {SUMS_NAME} names nor this export brings; bring it, or remove it if nobody knows where it is from"
+            raise bundle_invalid(root, found, file=path)
         kept[path] = bundle_seal.hash_of(safe_join(root, path))
         if kept[path] != before[path]:
             raise bundle_seal.mismatch(root, path, before[path], kept[path])
@@ -69,9 +70,8 @@ def _merged(root: str, before: Sums, brought: t.Sequence[BundleModel]) -> Bundle
     if stranger is None:
         return merged
     if INDEX_NAME not in before:
-        raise bundle_invalid(
-            root, f"{stranger.name} in {INDEX_NAME}, which no {SUMS_NAME} names and this export does not bring", file=INDEX_NAME
-        )
+        found_model = f"{stranger.name} in {INDEX_NAME}, which no {SUMS_NAME} names and this export does not bring; bring it, or use a new folder"
+        raise bundle_invalid(root, found_model, file=INDEX_NAME)
     digests = [hashlib.sha256(index.to_bytes()).hexdigest() for index in (found, merged)]
     if before[INDEX_NAME] not in digests:
         raise bundle_seal.mismatch(root, INDEX_NAME, before[INDEX_NAME], digests[0])

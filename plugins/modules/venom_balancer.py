@@ -47,6 +47,8 @@ options:
   keep:
     description:
       - How many other servers of the backend must take traffic for a server that does to be taken out. With fewer nothing is touched.
+      - Calls for several servers at the same time are taken one after the other until each has told HAProxy, so that none counts on another
+        that is about to leave.
     type: int
     default: 1
     version_added: 0.1.0
