@@ -244,9 +244,17 @@ options:
     type: bool
     default: false
     version_added: 0.1.0
+  mirrors_open:
+    description:
+      - Those of O(mirrors) that ask for no password, so that none is sent to them.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.1.0
   mirror_username:
     description:
-      - Account for basic authentication at O(mirrors). It and the password are sent to nobody else.
+      - Account for basic authentication at O(mirrors). It and the password are sent to nobody else, not to O(mirrors_open), and over plain http
+        to none but a loopback address.
     type: str
     version_added: 0.1.0
   mirror_password:

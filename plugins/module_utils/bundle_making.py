@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A bundle of this host: models, parts, list of digests, signature. The operation behind ``venom_bundle``.
 
-The list comes last and the signature after it, so what an interrupted run leaves is refused by an import and finished by the next run.
+Signature, list and index come last and in this order. Until then a bundle is what it was before, with files beside that nobody names; in between
+it is refused by an import, and the list says already which index is to come, so that the next run finishes it.
 """
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ import hashlib
 import os
 import typing as t
 
-from ansible_collections.venom.llm.plugins.module_utils import bundle_parts, bundle_seal, bundle_signature
-from ansible_collections.venom.llm.plugins.module_utils.bundle_index import INDEX_NAME, BundleIndex, bundle_invalid
+from ansible_collections.venom.llm.plugins.module_utils import bundle_kept, bundle_parts, bundle_seal, bundle_signature
+from ansible_collections.venom.llm.plugins.module_utils.bundle_index import INDEX_NAME, BundleIndex
 from ansible_collections.venom.llm.plugins.module_utils.bundle_seal import SIGNATURE_NAME, SUMS_NAME, Sums
 from ansible_collections.venom.llm.plugins.module_utils.bundles import (
     Chosen,
@@ -96,13 +97,14 @@ class _Making:
         """Parts, models, list, signature."""
         listed = bundle_seal.read_sums(self._root)
         parts = self._compare_parts()
+        kept = self._check_kept(chosen, parts, listed)
         bundle_parts.check_space(self._root, parts)
         new_parts = [part for part in parts if not part.is_there]
         if not self._is_dry:
             self._copy_parts(new_parts)
-        report = copy_models(chosen, self._root, self._progress("copying the models"), self._is_dry)
-        content = bundle_seal.to_bytes(self._sums(report.index, parts, listed))
-        is_new = content != listed
+        report = copy_models(chosen, self._root, self._progress("copying the models"), self._is_dry, writes_index=False)
+        content = _list(report.index, parts, kept)
+        is_new, is_new_index = content != listed, self._index_digest() != _digest(report.index)
         was_signed = os.path.lexists(os.path.join(self._root, SIGNATURE_NAME))
         key = self._params["signing_key"]
         signs = bool(key) and not bundle_signature.is_signed_by(self._root, content, key)
@@ -111,11 +113,20 @@ class _Making:
         if unsigns:
             self._context.warn(f"{SIGNATURE_NAME} was of another content of {self._root} and goes; set signing_key to have it signed again.")
         if not self._is_dry:
-            self._seal(content, is_new, signs, unsigns)
+            if unsigns:
+                remove_if_there(os.path.join(self._root, SIGNATURE_NAME))
+            sealed = {
+                SIGNATURE_NAME: bundle_signature.sign(content, key) if signs else None,
+                SUMS_NAME: content if is_new else None,
+                INDEX_NAME: report.index.to_bytes() if is_new_index else None,
+            }
+            for name, data in sealed.items():
+                if data is not None:
+                    write_atomic(safe_join(self._root, name), data)
         copied = sorted([part.path for part in new_parts] + [f"sha256:{sha256}" for sha256 in report.copied_files])
         return {
-            "changed": report.changed or bool(new_parts) or is_new or signs,
-            "diff": _diff(report, copied, was_signed, is_signed, is_new),
+            "changed": report.changed or bool(new_parts) or is_new or is_new_index or signs,
+            "diff": _diff(report, copied, was_signed, is_signed, is_new or is_new_index),
             "path": self._root,
             "models": [{"name": item.name, "revision": item.revision, "alias": item.alias} for item in report.index.models],
             "files_copied": copied,
@@ -151,28 +162,34 @@ class _Making:
 
         return advance
 
-    def _sums(self, index: BundleIndex, parts: t.Sequence[bundle_parts.Part], listed: bytes | None) -> Sums:
-        """What the list has to say. A file that it named before and that this run does not bring has to be the same still."""
-        brought = {part.path: part.sha256 for part in parts}
-        before = bundle_seal.parse_sums(self._root, listed) if listed is not None else {}
-        sums = {INDEX_NAME: hashlib.sha256(index.to_bytes()).hexdigest(), **bundle_seal.blob_sums(index), **brought}
-        for path in bundle_seal.part_files(self._root):
-            if path not in brought:
-                sums[path] = bundle_seal.hash_of(safe_join(self._root, path))
-                if before.get(path, sums[path]) != sums[path]:
-                    raise bundle_seal.mismatch(self._root, path, before[path], sums[path])
-        lost = [path for path in before if path.split("/")[0] in bundle_seal.PARTS and path not in sums]
-        if lost:
-            raise bundle_invalid(self._root, f"{ascii(lost[0])} is gone, which {SUMS_NAME} names", file=lost[0])
-        return sums
+    def _check_kept(self, chosen: t.Sequence[Chosen], parts: t.Sequence[bundle_parts.Part], listed: bytes | None) -> Sums:
+        """Parts that are there and stay. Raises before anything is written for what neither this run brings nor the list knows."""
+        models = [model for model, dummy in chosen]
+        kept = bundle_kept.find_kept(self._root, listed, models, _brought(parts))
+        key = self._params["signing_key"]
+        if key and kept.trusted is not None and listed is not None:
+            bundle_kept.check_signed(self._root, key, kept.trusted, listed, _list(kept.index, parts, kept.parts))
+        return kept.parts
 
-    def _seal(self, content: bytes, is_new: bool, signs: bool, unsigns: bool) -> None:
-        if unsigns:
-            remove_if_there(os.path.join(self._root, SIGNATURE_NAME))
-        if is_new:
-            write_atomic(safe_join(self._root, SUMS_NAME), content)
-        if signs:
-            write_atomic(safe_join(self._root, SIGNATURE_NAME), bundle_signature.sign(content, self._params["signing_key"]))
+    def _index_digest(self) -> str | None:
+        """Of the index as it lies there."""
+        try:
+            return bundle_seal.hash_of(safe_join(self._root, INDEX_NAME))
+        except FileNotFoundError:
+            return None
+
+
+def _digest(index: BundleIndex) -> str:
+    return hashlib.sha256(index.to_bytes()).hexdigest()
+
+
+def _brought(parts: t.Sequence[bundle_parts.Part]) -> Sums:
+    return {part.path: part.sha256 for part in parts}
+
+
+def _list(index: BundleIndex, parts: t.Sequence[bundle_parts.Part], kept: Sums) -> bytes:
+    """What the list has to say."""
+    return bundle_seal.to_bytes({INDEX_NAME: _digest(index), **bundle_seal.blob_sums(index), **_brought(parts), **kept})
 
 
 def _diff(report: ExportReport, copied: t.Sequence[str], was_signed: bool, is_signed: bool, is_new: bool) -> dict[str, t.Any]:

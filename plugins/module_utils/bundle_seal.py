@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The list of digests over a bundle, in the format of sha256sum(1), so that an operator can check it by hand.
 
-``SHA256SUMS`` names the index, every blob of the models in it and every file of the parts. It is written last: a bundle whose
-export was interrupted has none, or one that the index no longer fits. It is also what a signature is made of.
+``SHA256SUMS`` names the index, every blob of the models in it and every file of the parts. It is written after all of these but the index: a
+bundle whose first export was interrupted has none, a later one has the former list, or one that the index does not fit yet. It is also what
+a signature is made of.
 """
 from __future__ import annotations
 

@@ -102,10 +102,17 @@ def partial_folder(target: str) -> str:
 
 
 def copy_models(
-    chosen: t.Sequence[Chosen], target: str, progress: Progress = lambda dummy_done, dummy_total: None, is_dry: bool = False
+    chosen: t.Sequence[Chosen],
+    target: str,
+    progress: Progress = lambda dummy_done, dummy_total: None,
+    is_dry: bool = False,
+    writes_index: bool = True,
 ) -> ExportReport:
-    """As ``export_bundle``, for a caller that holds the bundle's lock. With ``is_dry`` nothing is written, and only the bundle is read."""
-    return _Export(os.path.abspath(target), progress, is_dry).run(chosen)
+    """As ``export_bundle``, for a caller that holds the bundle's lock. With ``is_dry`` nothing is written, and only the bundle is read.
+
+    Without ``writes_index`` the caller writes it, the report's, and the bundle is what it was until then.
+    """
+    return _Export(os.path.abspath(target), progress, is_dry, writes_index and not is_dry).run(chosen)
 
 
 def _describe(entry: Entry, store: Blobs | OllamaStore) -> BundleModel:
@@ -159,9 +166,10 @@ def _not_installed(entry: Entry, found: str) -> VenomError:
 class _Export:
     """One export into one folder, under its lock."""
 
-    def __init__(self, target: str, progress: Progress, is_dry: bool = False) -> None:
+    def __init__(self, target: str, progress: Progress, is_dry: bool, writes_index: bool) -> None:
         self._target = target
         self._is_dry = is_dry
+        self._writes_index = writes_index
         self._progress = progress
         self._partials = safe_join(target, PARTIAL_FOLDER)
         self._done = 0
@@ -191,7 +199,7 @@ class _Export:
                 # Unchanged models leave the index as it is, byte for byte.
                 if index.to_bytes() != content:
                     content, changed = index.to_bytes(), True
-                    if not self._is_dry:
+                    if self._writes_index:
                         write_atomic(path, content)
         except OSError as error:
             explained = self._explain(error)

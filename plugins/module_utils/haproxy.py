@@ -4,8 +4,12 @@
 """One server of a HAProxy backend out of the traffic and back, over HAProxy's runtime socket (its management guide, chapter 9)."""
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
+import hashlib
 import ipaddress
+import os
 import re
 import socket
 import time
@@ -26,6 +30,9 @@ _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 _ANSWER_BYTES = 16 * 1024 * 1024
 _ASK_TIMEOUT = 10.0
 _INTERVAL = 0.2
+#: Seconds to wait for one's turn; whoever has it asks three questions and gives one order.
+_TURN_TIMEOUT = 60.0
+_TURN_INTERVAL = 0.05
 
 
 @dataclass(frozen=True)
@@ -51,18 +58,25 @@ class Request:
 
 @dataclass(frozen=True)
 class Server:
-    """What HAProxy says of one server: the bits of its administrative state, its status, and the requests that it has or that wait for it."""
+    """What HAProxy says of one server: the bits of its administrative state, its weight, its status, and the requests that it has or that
+    wait for it."""
 
     admin: int
+    weight: int
     status: str
     sessions: int
+
+    @property
+    def is_out(self) -> bool:
+        """Whether it gets no new request, whatever its health. Of one whose weight is 0 HAProxy says UP as before."""
+        return bool(self.admin & _OUT) or self.weight == 0
 
     @property
     def state(self) -> str:
         """ready, drained (new requests go elsewhere) or maintenance (the same, and connections end)."""
         if self.admin & (FORCED_MAINT | INHERITED_MAINT | RESOLUTION_MAINT):
             return "maintenance"
-        return "drained" if self.admin & _OUT else "ready"
+        return "drained" if self.is_out else "ready"
 
     @property
     def is_up(self) -> bool:
@@ -78,14 +92,16 @@ class Server:
 def operate(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """One call of ``venom_balancer``."""
     request = Request.from_params(params)
-    servers = observe(request)
-    before = servers[request.server]
-    changed = plan(request, servers)
+    # For each host of a batch the module runs at the same time. Whoever looks has to see those out that went before.
+    with turn(request.address, request.backend):
+        servers = observe(request)
+        before = servers[request.server]
+        changed = plan(request, servers)
+        if changed and not check_mode:
+            _set(request)
     waited = 0.0
     if not check_mode:
         started = time.monotonic()
-        if changed:
-            _set(request)
         _wait(request)
         waited = time.monotonic() - started
     after = before if check_mode else observe(request)[request.server]
@@ -100,12 +116,46 @@ def operate(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]
     }
 
 
+@contextlib.contextmanager
+def turn(address: str, backend: str) -> t.Iterator[None]:
+    """One at a time on this host, by socket of HAProxy and backend. Raises ``locked``.
+
+    The lock is a name among the Unix sockets that have no file (unix(7), abstract): whoever may speak with HAProxy can take it, under any account,
+    and it ends with its process. A file would need a folder that all these accounts can write to.
+    """
+    family, where = _parse(address)
+    shown = os.path.realpath(where) if family == socket.AF_UNIX else str(where)
+    name = hashlib.sha256(f"{shown} {backend}".encode("utf-8", "surrogateescape")).hexdigest()
+    deadline = time.monotonic() + _TURN_TIMEOUT
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lock:
+        while not _take(lock, f"\0venom.llm/balancer/{name}"):
+            if time.monotonic() >= deadline:
+                raise VenomError(
+                    "locked",
+                    wanted=f"to be the only one that changes the backend {backend} of HAProxy within {_TURN_TIMEOUT:g} s",
+                    found="another call of venom_balancer on this host does",
+                    todo="see what it waits for, and run again",
+                )
+            time.sleep(_TURN_INTERVAL)
+        yield
+
+
+def _take(lock: socket.socket, name: str) -> bool:
+    try:
+        lock.bind(name)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    return True
+
+
 def plan(request: Request, servers: t.Mapping[str, Server]) -> bool:
     """Whether the state has to be set. Raises ``balancer_failed`` where too few other servers would be left."""
     found = servers[request.server]
     if request.state == "ready":
         return bool(found.admin & _FORCED)
-    if found.admin & _OUT:
+    if found.is_out:
         return False
     others = sorted(name for name, server in servers.items() if name != request.server and server.is_up)
     if found.would_be_missed and len(others) < request.keep:
@@ -123,12 +173,12 @@ def observe(request: Request) -> dict[str, Server]:
     """All servers of the backend. Raises ``balancer_unreachable``, and ``balancer_failed`` for one that HAProxy does not know."""
     try:
         states = _table(ask(request.address, f"show servers state {request.backend}"), " ")
-        admin = {row["srv_name"]: int(row["srv_admin_state"]) for row in states}
-        rows = _table(ask(request.address, f"show stat {request.backend} 4 -1"), ",") if admin else []
+        known = {row["srv_name"]: (int(row["srv_admin_state"]), int(row["srv_uweight"])) for row in states}
+        rows = _table(ask(request.address, f"show stat {request.backend} 4 -1"), ",") if known else []
         found = {
-            row["svname"]: Server(admin[row["svname"]], row["status"], int(row["scur"] or 0) + int(row["qcur"] or 0))
+            row["svname"]: Server(*known[row["svname"]], row["status"], int(row["scur"] or 0) + int(row["qcur"] or 0))
             for row in rows
-            if row["svname"] in admin
+            if row["svname"] in known
         }
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise _unreachable(request.address, f"an answer of something else: {error}") from error
@@ -170,11 +220,11 @@ def _wait(request: Request) -> None:
     def probe() -> str:
         seen[:] = [observe(request)[request.server]]
         if request.state == "drained":
-            return ("busy" if seen[0].sessions else "drained") if seen[0].admin & _OUT else "ready"
-        return ("up" if seen[0].is_up else "down") if not seen[0].admin & _OUT else seen[0].state
+            return ("busy" if seen[0].sessions else "drained") if seen[0].is_out else "ready"
+        return ("up" if seen[0].is_up else "down") if not seen[0].is_out else seen[0].state
 
     try:
-        wait_for(probe, ("drained", "up"), ("busy", "down"), request.timeout, _INTERVAL)
+        wait_for(probe, ("drained" if request.state == "drained" else "up",), ("busy", "down"), request.timeout, _INTERVAL)
     except WaitTimeout as error:
         raise VenomError(
             "balancer_timeout",
@@ -193,6 +243,14 @@ def _wait(request: Request) -> None:
             sessions=seen[0].sessions,
         ) from error
     except WaitFailed as error:
+        if request.state == "ready" and not seen[0].admin & _OUT:
+            # This module never takes a weight away, so it does not give one back.
+            raise VenomError(
+                "balancer_failed",
+                wanted=f"{request.backend}/{request.server} to get requests",
+                found="its weight is 0",
+                todo=f"give it one on the socket of HAProxy (set server {request.backend}/{request.server} weight 100%), or leave it out",
+            ) from error
         raise VenomError(
             "balancer_failed",
             wanted=f"{request.backend}/{request.server} to stay {request.state}",

@@ -34,6 +34,7 @@ MIRRORS: Spec = {
     "plan": {"type": "dict"},
     "mirrors": {"type": "list", "elements": "str", "default": []},
     "mirrors_only": {"type": "bool", "default": False},
+    "mirrors_open": {"type": "list", "elements": "str", "default": []},
     "mirror_username": {"type": "str"},
     "mirror_password": {"type": "str", "no_log": True},
     "mirror_password_file": {"type": "path", "no_log": False},

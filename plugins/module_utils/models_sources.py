@@ -265,6 +265,7 @@ class Sources:
                 ca_path=self._ca_path(),
                 allowed_hosts=params["allowed_hosts"] or (),
                 stall_timeout=params["stall_timeout"],
+                without_password=params["mirrors_open"] or (),
             )
         return self._mirrors
 

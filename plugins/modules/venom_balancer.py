@@ -38,8 +38,8 @@ options:
     version_added: 0.1.0
   state:
     description:
-      - V(drained) lets what runs end, and sends new requests elsewhere. A server in maintenance is drained too.
-      - V(ready) sends it requests again.
+      - V(drained) lets what runs end, and sends new requests elsewhere. A server in maintenance is drained too, and one whose weight is 0.
+      - V(ready) sends it requests again. A weight of 0 is its operator's: it is left, and the module fails.
     type: str
     choices: [drained, ready]
     default: ready
@@ -47,6 +47,8 @@ options:
   keep:
     description:
       - How many other servers of the backend must take traffic for a server that does to be taken out. With fewer nothing is touched.
+      - Calls for several servers at the same time are taken one after the other until each has told HAProxy, so that none counts on another
+        that is about to leave.
     type: int
     default: 1
     version_added: 0.1.0

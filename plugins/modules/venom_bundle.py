@@ -13,7 +13,9 @@ description:
   - Copies models of this host with all their bytes into a folder, a new bundle or one that is there, and beside them wheels, release
     archives and the collection, as far as they are named.
   - Every byte is hashed while it is copied, and what the bundle has already is hashed and kept. A file appears by a rename.
-  - C(SHA256SUMS) in the folder lists the index and all files in the format of C(sha256sum), and is written last. It can be signed.
+  - C(SHA256SUMS) in the folder lists the index and all files in the format of C(sha256sum), and is written at the end. It can be signed.
+  - What is in the bundle and not brought by this call has to be what C(SHA256SUMS) says; else nothing is written, and it fails with
+    C(digest_mismatch) or C(bundle_invalid).
   - An export that was killed, or that met a full medium, is finished by the next run, which copies what is missing.
   - Nothing is removed from a bundle.
 author:
@@ -61,6 +63,8 @@ options:
     description:
       - A private key of ssh on the managed host, without a passphrase, that C(SHA256SUMS) is signed with, by C(ssh-keygen -Y sign) in the
         namespace C(venom-bundle). The public half of a key that an agent holds does as well.
+      - Where this call does not bring everything that is in the bundle, the C(SHA256SUMS) that is there has to be signed by the same key; else
+        nothing is written, and it fails with C(signature_invalid).
       - Without it a signature that is there stays as long as it is one of what is there.
     type: path
     version_added: 0.1.0

@@ -7,6 +7,7 @@ A content is taken from one mirror as long as that gives it, so that wrong bytes
 """
 from __future__ import annotations
 
+import ipaddress
 import random
 import threading
 import time
@@ -14,7 +15,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.sources.http import HostList, HttpClient, parse_endpoint, scrub
+from ansible_collections.venom.llm.plugins.module_utils.sources.http import HostList, HttpClient, origin_of, parse_endpoint, scrub
 
 #: Failures in a row, without a MiB in between, after which a mirror is not asked again in this call.
 MAX_FAILURES = 5
@@ -59,6 +60,8 @@ class Mirrors:
         self._choose = choose
         self._lock = threading.Lock()
         self._mirrors = [Mirror(base, client) for base, client in clients.items()]
+        #: Those that would show a password to the network, so that they get none.
+        self._in_the_clear: frozenset[str] = frozenset()
         self._blame: dict[tuple[str, Mirror], int] = {}
         self._causes: dict[tuple[str, Mirror], tuple[str, str]] = {}
         self._kept: dict[str, Mirror] = {}
@@ -73,17 +76,29 @@ class Mirrors:
         ca_path: str | None = None,
         allowed_hosts: t.Sequence[str] = (),
         stall_timeout: float = 30.0,
+        without_password: t.Sequence[str] = (),
     ) -> Mirrors:
-        """From base URLs; the same one twice counts once. Raises ``invalid_option``."""
-        bases = dict.fromkeys(parse_endpoint(url, "mirrors", "credentials go into mirror_username and mirror_password_file") for url in urls)
-        return cls(
+        """From base URLs; the same one twice counts once. Raises ``invalid_option``.
+
+        ``authorization`` is for all of them but those ``without_password``, and but those that it would reach in the clear over a network.
+        """
+        hint = "credentials go into mirror_username and mirror_password_file"
+        bases = dict.fromkeys(parse_endpoint(url, "mirrors", hint) for url in urls)
+        silent = {parse_endpoint(url, "mirrors_open", hint) for url in without_password}
+        clear = frozenset(base for base in bases if authorization is not None and not _is_private(base))
+        found = cls(
             {
                 base: HttpClient(
-                    HostList(base, tuple(allowed_hosts)), ca_path=ca_path, stall_timeout=stall_timeout, authorization=authorization
+                    HostList(base, tuple(allowed_hosts)),
+                    ca_path=ca_path,
+                    stall_timeout=stall_timeout,
+                    authorization=None if base in silent or base in clear else authorization,
                 )
                 for base in bases
             }
         )
+        found._in_the_clear = clear - silent
+        return found
 
     def __bool__(self) -> bool:
         return bool(self._mirrors)
@@ -161,7 +176,8 @@ class Mirrors:
     def refused(self, mirror: Mirror, cause: str) -> None:
         """The mirror does not let us in; asking again would not help."""
         with self._lock:
-            mirror.cause, mirror.is_out = cause, True
+            note = " (a password is not sent over plain http beyond this host)" if mirror.base in self._in_the_clear else ""
+            mirror.cause, mirror.is_out = cause + note, True
 
     def wrong(self, content: str, is_fresh: bool = True) -> bool:
         """Bytes of a content were not the right ones. True when a mirror has sent some of them, whoever is at fault.
@@ -233,3 +249,12 @@ class Mirrors:
         """A sentence for each mirror that something was wrong with."""
         with self._lock:
             return [f"The mirror {scrub(mirror.base)} was left: {mirror.cause}." for mirror in self._mirrors if mirror.cause is not None]
+
+
+def _is_private(base: str) -> bool:
+    """Whether nobody on a network can read what is sent there: by TLS, or because it does not leave the host."""
+    scheme, host, dummy = origin_of(base)
+    try:
+        return scheme == "https" or host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -23,17 +23,22 @@ STAT_HEAD = "# pxname,svname,qcur,qmax,scur,smax,slim,stot,bin,bout,dreq,dresp,e
 
 
 class Fake:
-    """HAProxy with the backend venom on a Unix socket, as a context manager. ``sessions`` and ``statuses`` are told in turn, the last for ever."""
+    """HAProxy with the backend venom on a Unix socket, as a context manager. ``sessions`` and ``statuses`` are told in turn, the last for ever.
+
+    ``meanwhile`` is what somebody else does once it has been asked for statistics so many times.
+    """
 
     def __init__(self, servers: dict[str, int], level: str = "admin") -> None:
         self.folder = tempfile.mkdtemp(prefix="hap")
         self.path = os.path.join(self.folder, "s")
         self.admin = dict(servers)
+        self.weights = dict.fromkeys(servers, 1)
         self.statuses: dict[str, list[str]] = {}
         self.sessions: list[int] = [0]
         self.commands: list[str] = []
         self.level = level
         self.raw: str | None = None
+        self.meanwhile: dict[int, t.Callable[[], object]] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)
         self._listener.listen(5)
@@ -60,6 +65,7 @@ class Fake:
                 command = connection.makefile("r").readline().strip()
                 self.commands.append(command)
                 connection.sendall(self._answer(command.split()).encode())
+                self.meanwhile.pop(sum(command.startswith("show stat ") for command in self.commands), lambda: None)()
 
     def _answer(self, words: list[str]) -> str:
         if self.raw is not None:
@@ -67,7 +73,8 @@ class Fake:
         if words[:2] == ["show", "servers"]:
             if words[3] != "venom":
                 return "Can't find backend.\n\n"
-            rows = "".join(f"3 venom {number} {name} 192.0.2.{number} 2 {bits} 1\n" for number, (name, bits) in enumerate(self.admin.items(), 1))
+            found = enumerate(self.admin.items(), 1)
+            rows = "".join(f"3 venom {number} {name} 192.0.2.{number} 2 {bits} {self.weights[name]}\n" for number, (name, bits) in found)
             return STATE_HEAD + rows + "\n"
         if words[:2] == ["show", "stat"]:
             number = self.sessions.pop(0) if len(self.sessions) > 1 else self.sessions[0]
@@ -165,10 +172,52 @@ def test_one_that_is_out_already_is_left_as_it_is(bits: int, state: str) -> None
         assert (result["changed"], result["state_before"], result["state"]) == (False, state, state) and fake.admin["gpu-1"] == bits
 
 
-def test_maintenance_by_a_server_that_is_tracked_is_not_ended() -> None:
-    with Fake({"gpu-1": 0x02, "gpu-2": 0}) as fake:
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_one_of_weight_0_is_out_and_stays_out(check_mode: bool) -> None:
+    """HAProxy says UP of it, and sends it nothing new."""
+    with Fake({"gpu-1": 0, "gpu-2": 0}) as fake:
+        fake.weights["gpu-1"] = 0
+        result = call(fake, "drained", check_mode=check_mode)
+        assert (result["changed"], result["state_before"], result["state"], result["status"]) == (False, "drained", "drained", "UP")
+        assert not any(command.startswith("set") for command in fake.commands)
+
+
+def test_a_drain_of_one_of_weight_0_waits_for_the_last_request() -> None:
+    with Fake({"gpu-1": 0, "gpu-2": 0}) as fake:
+        fake.weights["gpu-1"], fake.sessions = 0, [2, 1, 0]
+        assert call(fake, "drained")["sessions"] == 0 and len(fake.sessions) == 1
+
+
+def test_one_that_somebody_gives_a_weight_meanwhile_is_told() -> None:
+    with Fake({"gpu-1": 0, "gpu-2": 0}) as fake:
+        fake.weights["gpu-1"], fake.sessions = 0, [4]
+        fake.meanwhile[2] = lambda: fake.weights.update({"gpu-1": 1})
+        error = refused(fake, "drained", timeout=20)
+        assert error.reason_code == "balancer_failed" and "it became ready" in error.found
+
+
+@pytest.mark.parametrize("bits", [0x08, 0])
+def test_a_weight_of_0_is_not_ended_by_ready_and_is_not_waited_for(bits: int) -> None:
+    with Fake({"gpu-1": bits, "gpu-2": 0}) as fake:
+        fake.weights["gpu-1"] = 0
+        error = refused(fake, "ready", timeout=60)
+        assert error.reason_code == "balancer_failed" and error.found == "its weight is 0" and "set server venom/gpu-1 weight 100%" in error.todo
+        assert (fake.admin["gpu-1"], fake.weights["gpu-1"]) == (0, 0)
+
+
+@pytest.mark.parametrize(("bits", "state"), [(0x02, "maintenance"), (0x10, "drained")])
+def test_what_a_server_that_is_tracked_says_is_not_ended(bits: int, state: str) -> None:
+    with Fake({"gpu-1": bits, "gpu-2": 0}) as fake:
         error = refused(fake, "ready")
-        assert error.reason_code == "balancer_failed" and "it became maintenance" in error.found
+        assert error.reason_code == "balancer_failed" and f"it became {state}" in error.found
+
+
+def test_one_that_somebody_drains_while_it_comes_back_is_told() -> None:
+    with Fake({"gpu-1": 0x08, "gpu-2": 0}) as fake:
+        fake.statuses["gpu-1"] = ["DOWN"]
+        fake.meanwhile[2] = lambda: fake.admin.update({"gpu-1": 0x08})
+        error = refused(fake, "ready", timeout=20)
+        assert error.reason_code == "balancer_failed" and "it became drained" in error.found
 
 
 @pytest.mark.parametrize(("bits", "status"), [(0x08, "DRAIN"), (0x01, "MAINT"), (0, "DOWN"), (0, "UP 1/3")])
@@ -179,6 +228,63 @@ def test_the_last_server_in_the_traffic_is_not_taken_out(bits: int, status: str,
         error = refused(fake, "drained", check_mode=check_mode)
         assert error.reason_code == "balancer_failed" and error.details == {"others": []} and fake.admin["gpu-1"] == 0
         assert call(fake, "drained", keep=0)["changed"]
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_servers_of_weight_0_are_not_kept_ones(check_mode: bool) -> None:
+    with Fake({"gpu-1": 0, "gpu-2": 0, "gpu-3": 0}) as fake:
+        fake.weights.update({"gpu-1": 0, "gpu-3": 0})
+        error = refused(fake, "drained", server="gpu-2", check_mode=check_mode)
+        assert error.reason_code == "balancer_failed" and error.details == {"others": []} and fake.admin["gpu-2"] == 0
+
+
+def test_of_a_batch_as_many_leave_at_once_as_keep_allows() -> None:
+    """Ansible runs the module for all hosts of a batch at once: each would see the others up, and go."""
+    servers = ("gpu-1", "gpu-2", "gpu-3")
+    # One look and one order at a time may happen to be in turn; not so often.
+    for dummy in range(6):
+        with Fake(dict.fromkeys(servers, 0)) as fake:
+            together, outcomes = threading.Barrier(len(servers)), []
+
+            def drain(fake: Fake, server: str, together: threading.Barrier, outcomes: list[str]) -> None:
+                together.wait(10)
+                try:
+                    outcomes.append(call(fake, "drained", server=server)["state"])
+                except VenomError as error:
+                    outcomes.append(error.reason_code)
+
+            threads = [threading.Thread(target=drain, args=(fake, server, together, outcomes)) for server in servers]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(30)
+            assert sorted(outcomes) == ["balancer_failed", "drained", "drained"] and sorted(fake.admin.values()) == [0, 8, 8]
+
+
+def test_others_have_their_turn_while_requests_end() -> None:
+    with Fake({"gpu-1": 0, "gpu-2": 0}) as fake:
+        fake.sessions, waits = [4], threading.Event()
+        fake.meanwhile[3] = waits.set
+        thread = threading.Thread(target=call, args=(fake, "drained"))
+        thread.start()
+        assert waits.wait(10) and call(fake, "drained", server="gpu-2", keep=0, check_mode=True)["changed"]
+        fake.sessions = [0]
+        thread.join(10)
+        assert fake.admin["gpu-1"] == 0x08
+
+
+def test_a_turn_that_does_not_come_is_said_and_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(haproxy, "_TURN_TIMEOUT", 0.2)
+    with Fake({"gpu-1": 0, "gpu-2": 0}) as fake, haproxy.turn(fake.path, "venom"):
+        assert refused(fake, "drained").reason_code == "locked" and fake.commands == []
+        # The same socket under another name is the same; another backend is not.
+        os.symlink(fake.path, f"{fake.folder}/link")
+        with pytest.raises(VenomError), haproxy.turn(f"{fake.folder}/link", "venom"):
+            pass
+        with haproxy.turn(fake.path, "other"):
+            pass
+    with haproxy.turn("127.0.0.1:9999", "venom"), pytest.raises(VenomError), haproxy.turn("[127.0.0.1]:9999", "venom"):
+        pass
 
 
 def test_one_that_has_no_traffic_is_not_missed() -> None:
@@ -214,6 +320,7 @@ def test_nothing_but_a_name_gets_into_a_command(name: str, option: str) -> None:
         "HTTP/1.1 400 Bad Request\r\n\r\n",
         "# be_name srv\nvenom gpu-1\n",
         STATE_HEAD + "3 venom 1 gpu-1 192.0.2.1 2 what 1\n",
+        STATE_HEAD + "3 venom 1 gpu-1 192.0.2.1 2 0 what\n",
         STATE_HEAD + "3 venom 1 gpu-1\n",
         "\x00\xff",
     ],

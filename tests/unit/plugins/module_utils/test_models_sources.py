@@ -23,6 +23,7 @@ from ansible_collections.venom.llm.plugins.module_utils.sources.base import Remo
 from ansible_collections.venom.llm.plugins.module_utils.sources.bundle import BundleSource
 from ansible_collections.venom.llm.plugins.module_utils.sources.http import Part
 from ansible_collections.venom.llm.plugins.module_utils.sources.mirror import MirrorSource
+from ansible_collections.venom.llm.plugins.module_utils.sources.mirror_choice import Mirror
 from ansible_collections.venom.llm.plugins.module_utils.sources.retry import RetryPolicy
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.bundle_samples import hub_model
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.models_samples import module_params
@@ -284,11 +285,24 @@ def test_mirrors_only_needs_mirrors(tmp_path: Path) -> None:
 def test_the_password_of_mirrors_goes_to_them_alone(tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("two words\n")
-    sources = Sources(module_params(tmp_path, mirrors=[MIRROR], mirror_username="fleet", mirror_password_file=str(secret)), 0.0)
+    base = "https://mirror.example:8090"
+    sources = Sources(module_params(tmp_path, mirrors=[base], mirror_username="fleet", mirror_password_file=str(secret)), 0.0)
     mirror = sources.mirrors.pick("sha256:aa")
     assert mirror is not None
-    headers = [mirror.client._headers(url, Part(0, None, None)).get("Authorization") for url in (f"{MIRROR}/x", "http://mirror.example/x")]
+    headers = [mirror.client._headers(url, Part(0, None, None)).get("Authorization") for url in (f"{base}/x", "https://mirror.example/x")]
     assert headers == ["Basic " + base64.b64encode(b"fleet:two words").decode(), None]
+
+
+def test_of_mixed_mirrors_some_are_sent_no_password(tmp_path: Path) -> None:
+    """As the role distribute hands them over: temporary ones of the fleet, then those that always serve."""
+    login = {"mirror_username": "fleet", "mirror_password": "secret"}
+    mirrors = ["http://gpu-1:8471", "https://gpu-2:8471/", "https://gpu-3:8471", "https://m.example:8470"]
+    sources = Sources(module_params(tmp_path, mirrors=mirrors, mirrors_open=["http://gpu-1:8471", "https://gpu-2:8471"], **login), 0.0)
+    asked: list[Mirror] = []
+    while (mirror := sources.mirrors.pick("sha256:aa", asked)) is not None:
+        asked.append(mirror)
+    sent = {each.base: each.client._headers(f"{each.base}/x", Part(0, None, None)).get("Authorization") is not None for each in asked}
+    assert sent == {"http://gpu-1:8471": False, "https://gpu-2:8471": False, "https://gpu-3:8471": True, "https://m.example:8470": True}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import typing as t
 import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
-from ansible_collections.venom.llm.plugins.module_utils.sources.http import HostList, HttpClient
+from ansible_collections.venom.llm.plugins.module_utils.sources.http import HostList, HttpClient, Part
 from ansible_collections.venom.llm.plugins.module_utils.sources.mirror_choice import MAX_FAILURES, REAL_PROGRESS, Mirror, Mirrors
 
 ONE, TWO, THREE = "http://one.example:8090", "http://two.example", "http://three.example/base"
@@ -37,6 +37,36 @@ class Fleet:
         for dummy in range(times):
             self.now += 0.001
             self.mirrors.failed(mirror, self.now, "no answer")
+
+
+@pytest.mark.parametrize(
+    ("base", "is_sent"),
+    [
+        ("https://one.example", True),
+        ("http://one.example:8090", False),
+        ("http://192.0.2.1", False),
+        ("http://localhost.example", False),
+        ("http://127.0.0.1.example", False),
+        ("http://[fd00::1]:8090", False),
+        ("http://127.0.0.1:8090", True),
+        ("http://127.1.2.3", True),
+        ("http://[::1]:8090", True),
+        ("http://localhost:8090", True),
+    ],
+)
+def test_a_password_does_not_cross_a_network_in_the_clear(base: str, is_sent: bool) -> None:
+    mirrors = Mirrors.parse([base], authorization="Basic Zm9v")
+    mirror = mirrors.pick(CONTENT)
+    assert mirror is not None
+    assert mirror.client._headers(f"{base}/x", Part(0, None, None)).get("Authorization") == ("Basic Zm9v" if is_sent else None)
+    mirrors.refused(mirror, "HTTP 401")
+    (warning,) = mirrors.warnings()
+    assert ("password is not sent" in warning) is not is_sent
+    without = Mirrors.parse([base])
+    mirror = without.pick(CONTENT)
+    assert mirror is not None
+    without.refused(mirror, "HTTP 401")
+    assert without.warnings()[0].endswith(" was left: HTTP 401.")
 
 
 def test_a_content_stays_with_its_mirror_and_contents_are_dealt_by_chance() -> None:
