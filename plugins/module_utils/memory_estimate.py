@@ -214,10 +214,14 @@ def _lines(found: Estimate, facts: ModelFacts, shape: ModelShape | None, element
     yield f"together {gib(found.total)}"
 
 
+def _heads(heads: int, key: int, value: int, load: Workload) -> str:
+    return f"{max(1, -(-heads // load.tensor_parallel))} heads x ({key} + {value})"
+
+
 def _kept(shape: ModelShape, load: Workload) -> str:
     """Layers and what each keeps of a token, once where all keep the same."""
-    full = (shape.kv_heads, shape.key_size, shape.value_size)
-    what, narrow = (f"{max(1, -(-heads // load.tensor_parallel))} heads x ({key} + {value})" for heads, key, value in (full, shape.windowed))
+    what = _heads(shape.kv_heads, shape.key_size, shape.value_size, load)
+    narrow = _heads(*shape.windowed, load)
     if shape.latent is not None:
         what = narrow = f"{shape.latent} latent elements"
     layers = f"{-(-shape.full_layers // load.pipeline_parallel)} layers"

@@ -39,7 +39,7 @@ options:
   state:
     description:
       - V(drained) lets what runs end, and sends new requests elsewhere. A server in maintenance is drained too, and one whose weight is 0.
-      - V(ready) sends it requests again. A weight of 0 is its operator's: it is left, and the module fails.
+      - V(ready) sends it requests again. A weight of 0 belongs to its operator. It is left, and the module fails.
     type: str
     choices: [drained, ready]
     default: ready
