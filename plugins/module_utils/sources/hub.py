@@ -189,11 +189,16 @@ class HubSource:
 
     def _has_repository(self, api: t.Any, ref: ModelRef) -> bool:
         """Whether a hub of another make, which doesn't say what it lacks, shows the repository. Only to word an error: no for whatever fails."""
-        try:
-            api.model_info(ref.name, timeout=self._stall_timeout)
-        except Exception:
-            return False
-        return True
+        # Twice, since a server may close the connection of the question before while this one goes out.
+        for dummy in range(2):
+            try:
+                api.model_info(ref.name, timeout=self._stall_timeout)
+            except TransientError:
+                continue
+            except Exception:
+                return False
+            return True
+        return False
 
     @staticmethod
     def _no_revision(ref: ModelRef, wanted: str) -> VenomError:

@@ -23,7 +23,7 @@ from ansible_collections.venom.llm.tests.unit.plugins.module_utils import model_
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")
 
-SETTINGS = hypothesis.settings(max_examples=150, deadline=None)
+SETTINGS = hypothesis.settings(max_examples=150, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 #: Bytes of Python's own that one small hostile file may cost.
 MAX_MEMORY = 32 * 1024 * 1024
 

@@ -26,7 +26,7 @@ CONTENT = text_of(WHOLE)
 SPANS = spans(CONTENT)
 #: Spelled out, so that another order in the code is noticed.
 SOURCES = ("declared", "probed", "detected")
-PROFILE = hypothesis.settings(max_examples=150, deadline=None, database=None)
+PROFILE = hypothesis.settings(max_examples=150, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], database=None)
 
 #: What JSON can say, also what Python reads and nobody should write.
 JSON = st.recursive(

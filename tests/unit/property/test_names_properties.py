@@ -24,6 +24,8 @@ from ansible_collections.venom.llm.plugins.module_utils.names import (
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")
 
+#: No clock: what takes long on a busy machine is right all the same.
+PROFILE = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 #: Pieces that hostile names are made of, more often than chance would give them.
 PIECES = st.sampled_from(
     ["..", ".", "/", "\\", ":", "~", "\n", "\0", "a", "B", "-", "--", "_", " ", "@", "%2e", "con", "NUL.txt", "C:", "é", "\u202e", "\ud800", "٣"]
@@ -32,6 +34,7 @@ NAMES = st.one_of(st.text(max_size=300), st.lists(PIECES, max_size=8).map("".joi
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
+@PROFILE
 @hypothesis.given(NAMES, st.sampled_from(["auto", "huggingface", "ollama"]))
 def test_a_model_name_is_refused_or_harmless(text: str, provider: str) -> None:
     try:
@@ -51,6 +54,7 @@ def test_a_model_name_is_refused_or_harmless(text: str, provider: str) -> None:
         assert ModelRef.from_folder(folder) == (ref, COMMIT)
 
 
+@PROFILE
 @hypothesis.given(st.tuples(NAMES, NAMES))
 def test_two_models_never_share_a_folder(pair: tuple[str, str]) -> None:
     folders: dict[str, ModelRef] = {}
@@ -62,6 +66,7 @@ def test_two_models_never_share_a_folder(pair: tuple[str, str]) -> None:
         assert folders.setdefault(ref.folder(COMMIT), ref) == ref
 
 
+@PROFILE
 @hypothesis.given(NAMES)
 def test_a_file_name_is_refused_or_stays_in_its_folder(text: str) -> None:
     try:
@@ -79,6 +84,7 @@ def test_a_file_name_is_refused_or_stays_in_its_folder(text: str) -> None:
     assert not any(segment.casefold().startswith(TEMPORARY_PREFIX) for segment in path.split("/"))
 
 
+@PROFILE
 @hypothesis.given(st.lists(NAMES, max_size=6))
 def test_a_file_list_is_refused_or_free_of_collisions(paths: list[str]) -> None:
     try:
@@ -91,6 +97,7 @@ def test_a_file_list_is_refused_or_free_of_collisions(paths: list[str]) -> None:
     assert not any(other.startswith(path + "/") for path in folded for other in folded)
 
 
+@PROFILE
 @hypothesis.given(NAMES)
 def test_aliases_revisions_and_digests_are_refused_or_plain_ascii(text: str) -> None:
     for parse in (Alias.parse, parse_revision, Digest.parse):

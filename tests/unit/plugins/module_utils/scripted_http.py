@@ -65,7 +65,7 @@ Speaker = t.Callable[[Line], object]
 def reply(status: int, body: t.Any = b"", kind: str | None = "application/json; charset=utf-8") -> Speaker:
     """A whole answer; what is neither bytes nor text is sent as JSON."""
     data = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(data)}\r\n" + (f"Content-Type: {kind}\r\n" if kind and data else "")
+    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(data)}\r\nConnection: close\r\n" + (f"Content-Type: {kind}\r\n" if kind and data else "")
     return lambda line: line.send(head.encode() + b"\r\n" + data)
 
 

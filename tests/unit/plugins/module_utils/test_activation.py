@@ -280,7 +280,7 @@ def test_a_server_that_still_loads_after_a_boot_is_waited_for_not_restarted(host
     pid = host.activate("lab/a")["status"]["pid"]
     subprocess.run(["kill", "-KILL", str(pid)], check=True)
     wait_until(lambda: not is_alive(pid))
-    host.behave(entry, delay=1)
+    host.behave(entry, delay=4)
     supervisor = control.make_site(host.params()).supervisor
     supervisor.start()
     loading = supervisor.status().pid
