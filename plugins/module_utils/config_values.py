@@ -38,6 +38,12 @@ def number(config: Config, *names: str) -> int | None:
     return None
 
 
+def amount(config: Config, name: str) -> int | None:
+    """A number of bytes or elements, which outgrows every setting: 671 billion weights of 16 bits are more than ``MAX_NUMBER`` bytes."""
+    value = config.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else None
+
+
 def fraction(config: Config, *names: str) -> float | None:
     """The first of the values that is a finite number, whole or not."""
     for name in names:

@@ -8,7 +8,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.venom.llm.plugins.module_utils import model_context, model_quantization, model_shape
-from ansible_collections.venom.llm.plugins.module_utils.config_values import Config, mapping, number, text, texts
+from ansible_collections.venom.llm.plugins.module_utils.config_values import Config, amount, mapping, number, text, texts
 from ansible_collections.venom.llm.plugins.module_utils.generation_ranges import ranges
 from ansible_collections.venom.llm.plugins.module_utils.gguf_header import GgufFacts
 from ansible_collections.venom.llm.plugins.module_utils.model_context import Context
@@ -83,9 +83,9 @@ class ModelFacts:
             model_type=text(known, "model_type"),
             modality=text(known, "modality"),
             dtype=text(known, "dtype"),
-            parameters=number(known, "parameters"),
-            weight_bytes=number(known, "weight_bytes"),
-            float32_elements=number(known, "float32_elements") or 0,
+            parameters=amount(known, "parameters"),
+            weight_bytes=amount(known, "weight_bytes"),
+            float32_elements=amount(known, "float32_elements") or 0,
             quantization=Quantization(
                 str(quantization["method"]), number(quantization, "bits"), text(quantization, "scheme"), text(quantization, "kv_cache")
             )

@@ -4,7 +4,7 @@
 """Values of foreign configurations, taken only where they make sense."""
 from __future__ import annotations
 
-from ansible_collections.venom.llm.plugins.module_utils.config_values import fraction, mapping, number, text, text_part, texts
+from ansible_collections.venom.llm.plugins.module_utils.config_values import amount, fraction, mapping, number, text, text_part, texts
 
 
 def test_numbers_and_texts() -> None:
@@ -16,6 +16,12 @@ def test_numbers_and_texts() -> None:
     assert text(config, "f", "missing") is None and len(text(config, "g") or "") == 200
     assert mapping(config, "j") == {"k": 1} and mapping(config, "f") == {}
     assert texts(config, "l") == ("x", "y") and texts(config, "f") == ()
+
+
+def test_bytes_outgrow_every_setting() -> None:
+    large = 1_369_062_772_000
+    assert number({"a": large}, "a") is None and amount({"a": large}, "a") == large
+    assert [amount({"a": value}, "a") for value in (0, -1, 2**63, True, 1.5, "1", None)] == [None] * 7
 
 
 def test_halves_of_surrogate_pairs_are_replaced() -> None:
