@@ -126,6 +126,18 @@ def trace_of(path: str) -> Trace | None:
     return status.st_mtime_ns, status.st_size
 
 
+def _tell_holder(descriptor: int, holder: bytes) -> None:
+    """Without room it stays untold. The lock holds all the same, and what it is taken for may make room."""
+    os.ftruncate(descriptor, 0)
+    try:
+        os.pwrite(descriptor, holder, 0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        # The time tells the next one that somebody was here.
+        os.utime(descriptor)
+
+
 class Lock:
     """One holder at a time across processes, as a context manager on ``flock(2)``: it ends with its process, even by SIGKILL.
 
@@ -182,13 +194,12 @@ class Lock:
                 # Also where a kill came between making the file and giving it away.
                 os.fchown(descriptor, *(-1 if number is None else number for number in self._ids))
             holder = dict(self.owner, pid=os.getpid(), since=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()))
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, to_json(holder), 0)
+            _tell_holder(descriptor, to_json(holder))
         except (BlockingIOError, FileNotFoundError):
             os.close(descriptor)
             return False
         except BaseException:
-            # On a full disk, too: a lock that nobody has must not stay locked for the life of the process.
+            # A lock that nobody has must not stay locked for the life of the process.
             os.close(descriptor)
             raise
         self._descriptor = descriptor

@@ -22,13 +22,16 @@ PYTHON_FILES = (".py", ".pyc", ".pyd", ".so")
 _HARMLESS = frozenset((
     *("txt", "md", "markdown", "rst", "json", "jsonl", "json5", "yaml", "yml", "toml", "ini", "cfg", "conf", "csv", "tsv", "xml", "html", "htm"),
     *("css", "tex", "bib", "cff", "log", "jinja", "jinja2", "j2", "template", "lark", "gbnf", "proto"),
-    *("model", "tiktoken", "spm", "bpe", "vocab", "codes", "merges", "dict", "tokenizer", "wordpiece", "mvn"),
     *("png", "jpg", "jpeg", "gif", "svg", "webp", "bmp", "ico", "avif", "tif", "tiff", "pdf", "ttf", "otf"),
     *("wav", "mp3", "flac", "ogg", "opus", "m4a", "mp4", "webm", "mov"),
     *("ipynb", "sh", "bat", "ps1", "js", "ts", "c", "cc", "cpp", "cu", "cuh", "h", "hpp", "rs", "go"),
     *("sig", "asc", "md5", "sha256", "sha512"),
     *("gitattributes", "gitignore", "gitkeep", "gitmodules"),
 ))  # fmt: skip
+#: Of a tokenizer up to so many bytes; the largest that is known, of mT5, has four million. What is larger is something else, as a pickle of
+#: gensim by the name of word2vec.model.
+_TOKENIZERS = frozenset(("model", "tiktoken", "spm", "bpe", "vocab", "codes", "merges", "dict", "tokenizer", "wordpiece", "mvn"))
+_MAX_TOKENIZER = 64 * 1024 * 1024
 #: Versions of a tokenizer, as mistral_common looks for them.
 _TOKENIZER = re.compile(r"\.model\.v\d+(?:m\d+)?\Z")
 #: What stands behind the last dot of a name such as 'LICENSE v1.0' is no suffix.
@@ -76,7 +79,9 @@ def _is_harmless(file: RemoteFile) -> bool:
     dummy, dot, suffix = name.rpartition(".")
     if not dot or _NO_SUFFIX.match(suffix):
         return file.size <= _MAX_TEXT
-    return suffix in _HARMLESS or _TOKENIZER.search(name) is not None
+    if suffix in _TOKENIZERS or _TOKENIZER.search(name):
+        return file.size <= _MAX_TOKENIZER
+    return suffix in _HARMLESS
 
 
 def _names_suffix(pattern: str, path: str) -> bool:

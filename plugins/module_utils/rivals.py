@@ -123,8 +123,10 @@ def _why_not(listener: processes.Listener, unit: str | None, run: Run | None) ->
         return f"this run comes from pid {listener.pid}"
     if unit is None or run is None or any(name in unit.lower() for name in _UNIT_NAMES):
         return ""
-    shown = run(["systemctl", "show", "--no-pager", "--property=ExecStart", unit]).stdout
-    if _SERVES.search(shown):
+    shown = run(["systemctl", "show", "--no-pager", "--property=ExecStart", "--property=MainPID", unit]).stdout
+    # A script that ends in exec has the server's command line as its own.
+    is_main = f"MainPID={listener.pid}" in shown.splitlines() and _SERVES.search(listener.command)
+    if _SERVES.search(shown) or is_main:
         return ""
     command = _COMMAND.search(shown)
     return f"{unit} is no model server alone: " + (f"it runs {command.group(1)[:200]}" if command else "systemd does not say what it runs")

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lab.hub import Hub
 from lab.hub.demo import add_demo
@@ -47,11 +48,34 @@ def play(bin_folder: Path, home: Path, name: str, *arguments: str, **variables: 
         "ANSIBLE_NOCOLOR": "1",
         "VENOM_HOME": str(home / "venom"),
     }
-    command = [str(bin_folder / "ansible-playbook"), "-i", str(CHECKOUT / "inventories/localhost"), f"venom.llm.{name}", *arguments]
+    book = name if name.startswith("/") else f"venom.llm.{name}"
+    command = [str(bin_folder / "ansible-playbook"), "-i", str(CHECKOUT / "inventories/localhost"), book, *arguments]
     command += ["-e", json.dumps({"venom_wheels_dir": str(CACHE / "wheels"), "venom_python": sys.executable, **variables})]
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     return done.stdout, int((re.findall(r"changed=(\d+)", done.stdout) or [0])[-1])
+
+
+#: Writes what the role monitoring gives its exporter. The role itself needs root and systemd.
+SETTINGS_PLAY = """
+- hosts: localhost
+  gather_facts: false
+  vars_files: [ROLES/host/defaults/main.yml, ROLES/models/defaults/main.yml, ROLES/monitoring/defaults/main.yml, ROLES/monitoring/vars/main.yml]
+  tasks:
+    - ansible.builtin.copy: CONTENT
+"""
+
+
+@pytest.mark.parametrize("series", SERIES)
+def test_numbers_of_the_exporter_stay_numbers(series: str, tmp_path: Path) -> None:
+    present = yaml.safe_load((CHECKOUT / "roles/monitoring/tasks/present.yml").read_text(encoding="utf-8"))
+    (copy,) = (task["ansible.builtin.copy"] for task in present if task["name"] == "Write its settings")
+    content = json.dumps({"content": copy["content"], "dest": str(tmp_path / "settings.json"), "mode": "0600"})
+    book = tmp_path / "settings.yml"
+    book.write_text(SETTINGS_PLAY.replace("ROLES", str(CHECKOUT / "roles")).replace("CONTENT", content), encoding="utf-8")
+    play(controller(series), tmp_path, str(book), ansible_python_interpreter=sys.executable, venom_models_max_disk_gb="85")
+    params = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))["params"]
+    assert (params["max_disk_gb"], type(params["max_disk_gb"]), type(params["alert_percent"])) == (85.0, float, float)
 
 
 @pytest.mark.parametrize("series", SERIES)

@@ -55,15 +55,20 @@ SERVED: dict[str, t.Any] = {
 #: On the host: SIGKILL to the holder of a lock as soon as the files in a folder take so many bytes. A holder is a process id in JSON.
 KILLER = """
 import glob, json, os, signal, sys, time
-folder, lock, wanted = sys.argv[1], sys.argv[2], int(sys.argv[3])
+folder, lock, wanted, is_noted = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "noted"
 def size(path):
     try:
         return os.lstat(path).st_blocks * 512
     except FileNotFoundError:
         return 0
+def noted():
+    try:
+        return any(b"have " in open(path, "rb").read() for path in glob.glob(folder + "/*.journal") if size(path))
+    except FileNotFoundError:
+        return False
 print("ready", flush=True)
 deadline = time.monotonic() + 120
-while sum(map(size, glob.glob(folder + "/*"))) < wanted:
+while sum(map(size, glob.glob(folder + "/*"))) < wanted or is_noted and not noted():
     if time.monotonic() > deadline:
         sys.exit("there was no middle to be hit")
     time.sleep(0.001)
@@ -162,9 +167,9 @@ def carry(lab: Lab) -> None:
 
 
 @contextlib.contextmanager
-def killed(lab: Lab, host: str, folder: str, lock: str, size: int) -> t.Iterator[None]:
-    """Whoever holds the lock is killed once so many bytes lie in the folder."""
-    argv = shlex.join(["python3", "-c", KILLER, folder, lock, str(size)])
+def killed(lab: Lab, host: str, folder: str, lock: str, size: int, noted: str = "") -> t.Iterator[None]:
+    """Whoever holds the lock is killed once so many bytes lie in the folder; with ``noted`` once a journal has some, which a busy disk delays."""
+    argv = shlex.join(["python3", "-c", KILLER, folder, lock, str(size), noted])
     killer = subprocess.Popen([*lab.ssh_argv(host), argv], stdout=subprocess.PIPE, text=True)
     assert killer.stdout is not None and killer.stdout.readline() == "ready\n"
     yield
@@ -256,7 +261,7 @@ def test_a_bundle_builds_a_host_that_never_saw_a_network(lab: Lab, hub: Hub, ope
     assert sh(lab, ISOLATED, "ls /etc/venom /var/lib/venom", check=False) == ""
 
     lock = "/var/lib/venom/models/locks/models-vllm.lock"
-    with killed(lab, ISOLATED, "/var/lib/venom/models/partial", lock, 20 * MB):
+    with killed(lab, ISOLATED, "/var/lib/venom/models/partial", lock, 20 * MB, "noted"):
         run = arrive(operator, venom_models_bandwidth_limit="40M")
     assert "the process at work ended without a word; it is started once more" in run.output
     assert run.changed() == announced.changed()

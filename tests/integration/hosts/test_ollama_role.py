@@ -282,6 +282,8 @@ def test_removal_leaves_models_until_it_is_told(place: Place, operator: Operator
     for path in (f"/etc/systemd/system/{UNIT}", "/opt/venom", "/etc/venom", "/etc/logrotate.d/venom-ollama", "/var/log/venom"):
         assert place.sh(f"ls -d {path}", check=False) == "", path
     assert place.sh(f"ls /etc/systemd/system/{UNIT}.d") == "mine.conf"
+    # The store is still there and its account is not: nobody can be looked up who is to own it.
+    assert "Create the account" in only(operator.play("site", "--check", "--limit", HOST))
     operator.play("remove", "--limit", HOST, venom_remove_models=True, **everything)
     assert place.sh(f"ls -d {STORE} /var/lib/venom", check=False) == ""
     assert operator.play("remove", "--limit", HOST, venom_remove_models=True, **everything).changed() == []

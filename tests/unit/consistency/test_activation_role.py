@@ -62,7 +62,11 @@ def test_what_the_profile_and_the_provider_say() -> None:
 
 def going_back(runtimes: t.Sequence[str] = ("ollama", "vllm"), resting: t.Sequence[str] = (), **given: t.Any) -> t.Any:
     variables = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))
-    found = {name: {"previous_model": "before", "set_aside": name in resting} for name in ("ollama", "vllm")}
+    active = {"ollama": ("phi3:latest", "small"), "vllm": ("a/b", "chat")}
+    found = {
+        name: {"previous_model": "before", "set_aside": name in resting, "active_model": model, "alias": alias}
+        for name, (model, alias) in active.items()
+    }
     known = {**templating.trusted(variables), "_venom_runtimes": list(runtimes), "__venom_rollback": {"runtimes": found}, **given}
     return templating.render(variables["_venom_rollback_targets"], known)
 
@@ -77,6 +81,14 @@ def test_what_was_stopped_on_purpose_goes_back_only_where_it_alone_is_named() ->
 
 def test_what_the_profile_leaves_out_does_not_go_back() -> None:
     assert going_back(["ollama"]) == ["ollama"] and going_back(["ollama"], venom_rollback_runtimes="vllm") == [] and going_back([]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("", ["ollama", "vllm"]), ("a/b", ["vllm"]), ("chat", ["vllm"]), ("phi3", ["ollama"]), ("Phi3:latest", ["ollama"]), ("A/B", []), ("c/d", [])],
+)
+def test_a_model_by_name_takes_no_other_runtime_back(name: str, found: list[str]) -> None:
+    assert going_back(venom_model_name=name) == found
 
 
 def batches(used: bool = False, **given: t.Any) -> t.Any:

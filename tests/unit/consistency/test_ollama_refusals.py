@@ -108,7 +108,8 @@ PROFILE, HIDDEN = "Check that the profile has this runtime", "Check that the uni
         (ONE, {"_venom_ollama_seen": {"foreign": [{**UNIT, "runs": False, "enabled": True}, PROGRAM]}}),
         *((STORE, {"venom_ollama_models_dir": path}) for path in (
             "relative", "/", "/usr", "/var/lib/", "/srv/../etc", "/srv/a b", "/etc/venom", "/var/lib/venom/models", "/var/lib/venom/models/ollama",
-            "/opt/venom/ollama", "/var/lib", "/srv/%h", "/etc/venom/store",
+            "/opt/venom/ollama", "/var/lib", "/srv/%h", "/etc/venom/store", "/var/lib/venom/ollama", "/var/lib/venom//ollama/models",
+            "/var/lib/venom/vllm/m", "/var/log/venom/models", "/run/venom/",
         )),
     ],
 )  # fmt: skip

@@ -4,6 +4,7 @@
 """Atomic writes, joins and locks."""
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -129,11 +130,31 @@ def test_a_lock_that_could_not_be_noted_is_free_again(tmp_path: Path, monkeypatc
     path = str(tmp_path / "a.lock")
 
     def refuse(*dummy: object) -> int:
-        raise OSError(28, "No space left on device")
+        raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", refuse)
-        with pytest.raises(OSError, match="No space left"), files.Lock(path, 0):
+        with pytest.raises(OSError, match="Input/output"), files.Lock(path, 0):
             raise AssertionError("nobody has it")
     with files.Lock(path, 0):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_lock_needs_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """What it is taken for may be a removal, which makes room."""
+    path = str(tmp_path / "a.lock")
+
+    def refuse(*dummy: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with files.Lock(path, 0) as before:
+        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", refuse)
+        with files.Lock(path, 0):
+            with pytest.raises(VenomError) as caught, files.Lock(path, 0):
+                raise AssertionError("two have it")
+            assert caught.value.reason_code == "locked" and "unknown" in caught.value.found
+    with files.Lock(path, 0) as after:
+        assert not after.was_idle_since(before.found), "somebody was here"

@@ -74,6 +74,15 @@ def test_what_real_repositories_have_comes_with_the_weights(path: str) -> None:
     assert list(select_files(REF, listing(path), (), False)) == listing(path)
 
 
+@pytest.mark.parametrize("path", ["word2vec.model", "state.dict", "x.vocab", "a.model.v3"])
+def test_a_tokenizer_has_a_size(path: str) -> None:
+    small, large = (RemoteFile(path, size, "a" * 64, None, "") for size in (64 * 1024 * 1024, 2 * 10**9))
+    assert select_files(REF, [small], (), False) == (small,)
+    with pytest.raises(VenomError) as caught:
+        select_files(REF, [large], (), False)
+    assert caught.value.reason_code == "pickle_refused" and caught.value.details["files"] == [path]
+
+
 @pytest.mark.parametrize("path", UNSAFE)
 def test_what_is_not_known_is_left_out_beside_safe_weights(path: str) -> None:
     assert [file.path for file in select_files(REF, listing("model.safetensors", path), (), False)] == ["model.safetensors"]

@@ -142,6 +142,14 @@ def test_a_unit_that_serves_by_its_command_or_its_name_can_be_adopted(runtime: O
     assert [(rival.unit, rival.refusal) for rival in find(runtime, seen, Systemctl())][0] == (unit, "")
 
 
+def test_a_unit_that_comes_to_the_server_by_a_script(runtime: OllamaRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "ExecStart={ path=/opt/llm/start.sh ; argv[]=/opt/llm/start.sh ; ignore_errors=no }\n"
+    for main, refusal in ((99, ""), (98, "llm.service is no model server alone: it runs /opt/llm/start.sh")):
+        monkeypatch.setitem(SHOWN, "llm.service", f"{script}MainPID={main}\n")
+        seen = dataclasses.replace(STOPPED, listeners=(dataclasses.replace(STRANGER, unit="llm.service"),))
+        assert [(rival.unit, rival.refusal) for rival in find(runtime, seen, Systemctl())][0] == ("llm.service", refusal)
+
+
 def test_whoever_this_run_comes_from_is_never_ended(runtime: OllamaRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
     for pid in (os.getpid(), os.getppid()):
         error = unadoptable(runtime, Listener("127.0.0.1", 11434, pid, "sshd: admin@notty", "ssh.service"), monkeypatch)
