@@ -27,7 +27,7 @@ def are_apart(**given: str) -> bool:
     return all(answer is True for answer in answers)
 
 
-@pytest.mark.parametrize("path", ["/var/lib/venom/models", "/var/lib/venom/models/", "/srv/models", "/var/lib/venom/ollama-m", "/var/lib/venoms/vllm"])
+@pytest.mark.parametrize("path", ["/var/lib/venom/models", "/var/lib/venom/models/", "/srv/m", "/var/lib/venom/ollama-m", "/var/lib/venoms/vllm"])
 def test_models_apart_from_what_a_removal_takes(path: str) -> None:
     assert are_apart(venom_models_dir=path)
 
