@@ -275,6 +275,16 @@ def test_a_stop_lets_requests_end_first_and_is_held_up_by_none(host: TwoRuntimes
     assert "still in memory" in again["steps"][0]["outcome"] and again["status"]["service"] == "stopped"
 
 
+def test_a_model_that_gives_no_answer_holds_up_no_restart_unless_it_is_to(host: TwoRuntimes) -> None:
+    pid = host.ollama(model="mid")["status"]["pid"]
+    host.says("tiny:1b")
+    host.fault(kind="hang", path="/api/generate", seconds=30)
+    error = refused(lambda: host.ollama("restarted", drain_timeout=0.2, drain_policy="fail"))
+    assert error.details["step"] == "drain" and "no answer" in error.found and host.both()["ollama"]["pid"] == pid
+    done = host.ollama("restarted", drain_timeout=0.2)
+    assert done["status"]["pid"] != pid and "went on" in done["steps"][1]["outcome"] and host.loaded() == [digest_of("mid")]
+
+
 def test_changed_settings_restart_once_and_another_model_does_not(host: TwoRuntimes) -> None:
     first = host.ollama(model="mid")["status"]["pid"]
     host.write_ollama(OLLAMA_NUM_PARALLEL="2")

@@ -101,10 +101,7 @@ class OllamaModels:
         """See ``LiveModels``. The server tells a loaded model by the name it was loaded by, which may mean another one by now."""
         names = {model.digest: model.name for model in self._api.models()}
         loaded = {model.digest: model.name for model in self._api.loaded() if model.digest in paths}
-        leaving = sorted(path for path in loaded if path in names)
-        for path in leaving:
-            self._api.release(names[path], timeout)
-        self._api.wait_gone(lambda model: model.digest in leaving, timeout)
+        self._api.unload_all({path: names[path] for path in sorted(loaded) if path in names}, timeout)
         nameless = [f"what was {name} ({path})" for path, name in loaded.items() if path not in names]
         if nameless:
             raise VenomError(

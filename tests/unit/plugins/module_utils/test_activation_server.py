@@ -96,6 +96,21 @@ def test_a_busy_model_goes_by_the_policy(server: Server) -> None:
     assert server.unload(["sha256:none"], LIMITS) == ""
 
 
+@pytest.mark.parametrize("call", ["loaded", "unload"])
+def test_a_server_that_is_to_stop_and_gives_no_answer_goes_by_the_policy(server: Server, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def fail(*dummies: object) -> t.NoReturn:
+        raise VenomError(code, wanted="gone", found="no answer", todo="see its log")
+
+    monkeypatch.setattr(memory(server), call, fail)
+    code = "server_unreachable"
+    assert server.drain(LIMITS, will_stop=True) == "no answer, went on"
+    with pytest.raises(StepFailed):
+        server.drain(replace(LIMITS, drain_policy="fail"), will_stop=True)
+    code = "io_error"
+    with pytest.raises(VenomError):
+        server.drain(LIMITS, will_stop=True)
+
+
 def test_what_is_in_memory_without_a_name_is_seen_on_a_server_that_answers(server: Server, tmp_path: Path) -> None:
     assert not server.holds_nameless(["sha256:a", "sha256:b"])
     memory(server).nameless = ("sha256:a",)
