@@ -240,10 +240,14 @@ def test_an_update_of_the_template_alone_serves_with_the_new_one(host: TwoRuntim
 def test_a_model_with_the_same_weights_that_a_client_loaded_makes_room(host: TwoRuntimes, twin: str) -> None:
     pid = host.ollama(model="mid")["status"]["pid"]
     host.store(twin, "twin", installed=False)
+    # What else is in memory belongs to somebody, and stays there.
+    host.store("big", "big", installed=False)
+    host.says("big")
     host.says("twin")
-    done = host.ollama(model="tiny:1b")
-    assert "another model was in memory in the place of tiny:1b" in done["steps"][3]["outcome"]
-    assert host.loaded() == [digest_of("tiny")] and done["status"]["pid"] == pid
+    done = host.ollama(model="tiny:1b", drain_policy="fail")
+    assert "another model was in memory in the place of tiny:1b, unloaded twin, loaded" in done["steps"][3]["outcome"]
+    assert host.loaded() == sorted([digest_of("big"), digest_of("tiny")]) and done["status"]["pid"] == pid
+    host.ask("/api/generate", {"model": "big", "keep_alive": 0})
     # One that stays is ended with the server.
     host.ask("/api/generate", {"model": "tiny:1b", "keep_alive": 0})
     host.ollama(model="mid")

@@ -26,6 +26,7 @@ _FILE_TIMEOUT = 120.0
 #: What each question for an unload gets, also where no time is left.
 _LEAST_TIMEOUT = 1.0
 _BUSY = "so requests are being answered, or new ones came"
+_FROM = re.compile(r"(?m)^FROM \S.*\bsha256-([0-9a-f]{64})$")
 _HEX = re.compile(r"\A(?:sha256:)?([0-9a-f]{64})\Z")
 
 
@@ -126,6 +127,12 @@ class OllamaApi:
         if answer.status != 200:
             raise refusal(self.url, answer, wanted, name)
         return self._object(answer, wanted)
+
+    def weights(self, name: str) -> str:
+        """``sha256:<hex>`` of the file with the weights, by which the server knows what it has in memory; empty where it does not tell."""
+        modelfile = self.show(name).get("modelfile")
+        found = _FROM.search(modelfile) if isinstance(modelfile, str) else None
+        return f"sha256:{found.group(1)}" if found else ""
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether the server has a content whole, so that a pull does not fetch it. One that does not say counts as one that has not."""
