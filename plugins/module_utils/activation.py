@@ -217,18 +217,28 @@ class Transaction:
         said += [unloaded] if unloaded else []
         name = active.model if waits else active.alias
         live.load(name, self.limits.health_timeout)
-        if live.keeps_models and all(model.root != active.path for model in live.loaded()):
-            said += self._load_anew(live, name)
+        if live.keeps_models and not _holds(live, active.path):
+            said += self._load_anew(live, name, active.path)
         return [*said, f"loaded {active.model}"]
 
-    def _load_anew(self, live: LiveModels, name: str) -> list[str]:
-        """Of two models with the same weights the server uses whichever is in memory, with that one's template: make room, load again."""
-        said = [f"another model was in memory in the place of {name}", self.server.drain(self.limits, will_stop=True)]
-        if live.loaded():
-            self.server.stop(self.limits)
-            said.append(f"ready again after {self.server.start(self.limits):.1f} s")
+    def _load_anew(self, live: LiveModels, name: str, path: str) -> list[str]:
+        """Of two models with the same weights the server uses whichever is in memory, with that one's template: that one makes room.
+
+        The others in memory are somebody's. They go only with the server, which is restarted where that one stays.
+        """
+        said = [f"another model was in memory in the place of {name}"]
+        # It may have left by itself meanwhile; then there is nothing to unload, and the wanted one is loaded all the same.
+        for root in [model.root for model in live.sharing(name)] or [""]:
+            said.append(self.server.unload([root], self.limits))
+            if not _holds(live, root):
+                live.load(name, self.limits.health_timeout)
+                if _holds(live, path):
+                    return [*filter(None, said)]
+        said.append(self.server.drain(self.limits, will_stop=True))
+        self.server.stop(self.limits)
+        said.append(f"ready again after {self.server.start(self.limits):.1f} s")
         live.load(name, self.limits.health_timeout)
-        return said
+        return [*filter(None, said)]
 
     def _waits_for_commit(self, live: LiveModels, active: Active) -> bool:
         """Whether the alias is the committed model's: until the commit, clients and a boot are to find that one by it."""
@@ -275,7 +285,7 @@ class Transaction:
             self.completion = self.runtime.complete(wanted.alias, patience)
         except CompletionFailed as error:
             raise StepFailed(f"no completion: {error}") from error
-        if live is not None and live.keeps_models and all(model.root != wanted.path for model in live.loaded()):
+        if live is not None and live.keeps_models and not _holds(live, wanted.path):
             loaded = ", ".join(f"{model.id} ({model.root})" for model in live.loaded()) or "nothing"
             raise StepFailed(f"{wanted.alias} answered, but the server has {loaded} in memory instead of {wanted.path}")
         said = f"{wanted.alias} from {wanted.path} answered {self.completion.text.strip()[:60]!r}"
@@ -500,6 +510,11 @@ STEPS: dict[str, t.Callable[[Transaction], str]] = {
     "revert": Transaction._revert,
     "return": Transaction._return,
 }
+
+
+def _holds(live: LiveModels, path: str) -> bool:
+    """Whether a model is in memory."""
+    return any(model.root == path for model in live.loaded())
 
 
 def refuse_unit(supervisor: base.Supervisor, runtime: str, service: base.ServiceState) -> None:

@@ -79,7 +79,12 @@ class Server:
                 return "this server counts no requests; its old model is unloaded once those that run have ended"
             if self.runtime.health().state != "ready":
                 return "nothing serves"
-            return self.unload([model.root for model in live.loaded()], limits) or "no model is loaded"
+            try:
+                return self.unload([model.root for model in live.loaded()], limits) or "no model is loaded"
+            except VenomError as error:
+                if error.reason_code != "server_unreachable":
+                    raise
+                return _by_policy(error.found, limits)
         patience = min(QUESTION_TIMEOUT, max(1.0, limits.drain_timeout))
         last: list[int | None] = [None]
 

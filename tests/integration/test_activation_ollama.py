@@ -240,10 +240,14 @@ def test_an_update_of_the_template_alone_serves_with_the_new_one(host: TwoRuntim
 def test_a_model_with_the_same_weights_that_a_client_loaded_makes_room(host: TwoRuntimes, twin: str) -> None:
     pid = host.ollama(model="mid")["status"]["pid"]
     host.store(twin, "twin", installed=False)
+    # What else is in memory belongs to somebody, and stays there.
+    host.store("big", "big", installed=False)
+    host.says("big")
     host.says("twin")
-    done = host.ollama(model="tiny:1b")
-    assert "another model was in memory in the place of tiny:1b" in done["steps"][3]["outcome"]
-    assert host.loaded() == [digest_of("tiny")] and done["status"]["pid"] == pid
+    done = host.ollama(model="tiny:1b", drain_policy="fail")
+    assert "another model was in memory in the place of tiny:1b, unloaded twin, loaded" in done["steps"][3]["outcome"]
+    assert host.loaded() == sorted([digest_of("big"), digest_of("tiny")]) and done["status"]["pid"] == pid
+    host.ask("/api/generate", {"model": "big", "keep_alive": 0})
     # One that stays is ended with the server.
     host.ask("/api/generate", {"model": "tiny:1b", "keep_alive": 0})
     host.ollama(model="mid")
@@ -273,6 +277,16 @@ def test_a_stop_lets_requests_end_first_and_is_held_up_by_none(host: TwoRuntimes
     host.fault(kind="slow_unload", seconds=30)
     again = host.ollama("stopped", drain_timeout=0.2, drain_policy="fail")
     assert "still in memory" in again["steps"][0]["outcome"] and again["status"]["service"] == "stopped"
+
+
+def test_a_model_that_gives_no_answer_holds_up_no_restart_unless_it_is_to(host: TwoRuntimes) -> None:
+    pid = host.ollama(model="mid")["status"]["pid"]
+    host.says("tiny:1b")
+    host.fault(kind="hang", path="/api/generate", seconds=30)
+    error = refused(lambda: host.ollama("restarted", drain_timeout=0.2, drain_policy="fail"))
+    assert error.details["step"] == "drain" and "no answer" in error.found and host.both()["ollama"]["pid"] == pid
+    done = host.ollama("restarted", drain_timeout=0.2)
+    assert done["status"]["pid"] != pid and "went on" in done["steps"][1]["outcome"] and host.loaded() == [digest_of("mid")]
 
 
 def test_changed_settings_restart_once_and_another_model_does_not(host: TwoRuntimes) -> None:

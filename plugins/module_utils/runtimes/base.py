@@ -107,6 +107,9 @@ class LiveModels(t.Protocol):
     def loaded(self) -> tuple[ServedModel, ...]:
         """What is in memory now, maybe an older model than the one that is listed under that name."""
 
+    def sharing(self, name: str) -> tuple[ServedModel, ...]:
+        """What is in memory with the weights of this model, or may be: a server does not tell them of every one."""
+
     def load(self, name: str, timeout: float) -> None:
         """Bring a model into memory. Raises ``not_installed``, or ``io_error`` when the server cannot."""
 

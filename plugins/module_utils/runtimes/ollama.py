@@ -93,6 +93,19 @@ class OllamaModels:
         """See ``LiveModels``."""
         return tuple(ServedModel(_short(model.name), model.digest) for model in self._api.loaded())
 
+    def sharing(self, name: str) -> tuple[ServedModel, ...]:
+        """See ``LiveModels``. Of what has no name any more nothing tells the weights."""
+        weights = self._api.weights(name)
+        names = {model.digest: model.name for model in self._api.models()}
+        own = {model.digest: self._weights(names.get(model.digest)) for model in self._api.loaded()}
+        return tuple(model for model in self.loaded() if not weights or own.get(model.root, "") in ("", weights))
+
+    def _weights(self, name: str | None) -> str:
+        try:
+            return self._api.weights(name) if name is not None else ""
+        except VenomError:
+            return ""
+
     def load(self, name: str, timeout: float) -> None:
         """See ``LiveModels``."""
         self._api.load(name, timeout)
@@ -101,10 +114,7 @@ class OllamaModels:
         """See ``LiveModels``. The server tells a loaded model by the name it was loaded by, which may mean another one by now."""
         names = {model.digest: model.name for model in self._api.models()}
         loaded = {model.digest: model.name for model in self._api.loaded() if model.digest in paths}
-        leaving = sorted(path for path in loaded if path in names)
-        for path in leaving:
-            self._api.release(names[path], timeout)
-        self._api.wait_gone(lambda model: model.digest in leaving, timeout)
+        self._api.unload_all({path: names[path] for path in sorted(loaded) if path in names}, timeout)
         nameless = [f"what was {name} ({path})" for path, name in loaded.items() if path not in names]
         if nameless:
             raise VenomError(

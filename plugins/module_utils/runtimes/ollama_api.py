@@ -23,6 +23,10 @@ DEFAULT_URL = "http://127.0.0.1:11434"
 STALL_TIMEOUT = 25.0
 #: Deleting and copying work on files of many GB.
 _FILE_TIMEOUT = 120.0
+#: What each question for an unload gets, also where no time is left.
+_LEAST_TIMEOUT = 1.0
+_BUSY = "so requests are being answered, or new ones came"
+_FROM = re.compile(r"(?m)^FROM \S.*\bsha256-([0-9a-f]{64})$")
 _HEX = re.compile(r"\A(?:sha256:)?([0-9a-f]{64})\Z")
 
 
@@ -124,6 +128,12 @@ class OllamaApi:
             raise refusal(self.url, answer, wanted, name)
         return self._object(answer, wanted)
 
+    def weights(self, name: str) -> str:
+        """``sha256:<hex>`` of the file with the weights, by which the server knows what it has in memory; empty where it does not tell."""
+        modelfile = self.show(name).get("modelfile")
+        found = _FROM.search(modelfile) if isinstance(modelfile, str) else None
+        return f"sha256:{found.group(1)}" if found else ""
+
     def has_blob(self, digest: Digest) -> bool:
         """Whether the server has a content whole, so that a pull does not fetch it. One that does not say counts as one that has not."""
         answer = self._ask("HEAD", f"/api/blobs/{digest}", f"whether the Ollama server at {self.url} has {digest}", None, self._timeout)
@@ -163,23 +173,56 @@ class OllamaApi:
         A model that was deleted while it was loaded is such a one: nothing but its expiry or a restart unloads it. Raises
         ``model_active`` when requests keep it in memory for longer than ``timeout`` seconds.
         """
-        if not self.release(name, timeout):
+        ends = self._clock() + timeout
+        if not self.release(name, max(self._timeout, timeout)):
             return False
-        self.wait_gone(lambda model: fold_name(model.name) == fold_name(name), timeout)
+        self.wait_gone(lambda model: fold_name(model.name) == fold_name(name), ends - self._clock())
         return True
 
-    def release(self, name: str, timeout: float = 60.0) -> bool:
+    def unload_all(self, names: t.Mapping[str, str], timeout: float) -> None:
+        """Take models, which are names by digest, out of memory within ``timeout`` seconds for all of them, at least one for each question.
+
+        Every one is asked for, whatever became of those before: the server gives no answer for one that it is loading still, and the
+        others are to have the time that is left. Raises ``model_active`` for what stays, or else what the server refused with.
+        """
+        begun = self._clock()
+        silent: list[VenomError] = []
+        refused: dict[str, VenomError] = {}
+        for number, (digest, name) in enumerate(names.items()):
+            share = (begun + timeout - self._clock()) / (len(names) - number)
+            try:
+                self.release(name, max(_LEAST_TIMEOUT, share))
+            except VenomError as error:
+                if error.reason_code == "server_unreachable":
+                    silent.append(error)
+                else:
+                    refused[digest] = error
+        spent = self._clock() - begun
+        try:
+            self.wait_gone(
+                lambda model: model.digest in names and model.digest not in refused,
+                timeout - spent,
+                spent,
+                "; ".join(dict.fromkeys(error.found for error in silent)) or _BUSY,
+            )
+        except VenomError:
+            if not refused:
+                raise
+        for refusing in refused.values():
+            raise refusing
+
+    def release(self, name: str, timeout: float) -> bool:
         """Have the server drop a model once its requests have ended, without waiting for that; False when it knows none of that name."""
         wanted = f"{name} unloaded"
-        answer = self._ask("POST", "/api/generate", wanted, {"model": name, "keep_alive": 0, "stream": False}, max(self._timeout, timeout))
+        answer = self._ask("POST", "/api/generate", wanted, {"model": name, "keep_alive": 0, "stream": False}, timeout)
         if answer.status == 404 and said(answer) is not None:
             return False
         if answer.status != 200:
             raise refusal(self.url, answer, wanted, name)
         return True
 
-    def wait_gone(self, is_it: t.Callable[[LoadedModel], bool], timeout: float) -> None:
-        """Wait until no such model is in memory. Raises ``model_active`` after ``timeout`` seconds."""
+    def wait_gone(self, is_it: t.Callable[[LoadedModel], bool], timeout: float, spent: float = 0.0, remark: str = _BUSY) -> None:
+        """Wait until no such model is in memory. Raises ``model_active`` after ``timeout`` seconds, which follow ``spent`` ones."""
         left: list[str] = []
 
         def state() -> str:
@@ -193,7 +236,7 @@ class OllamaApi:
             raise VenomError(
                 "model_active",
                 wanted=f"{names} unloaded",
-                found=f"{names} is still in memory after {error.waited:.0f} s, so requests are being answered, or new ones came",
+                found=f"{names} is still in memory after {spent + error.waited:.0f} s, {remark}",
                 todo="stop its clients and try again, or restart the server",
                 model=names,
             ) from error

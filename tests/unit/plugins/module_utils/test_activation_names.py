@@ -30,6 +30,9 @@ class Names:
     def loaded(self) -> tuple[ServedModel, ...]:
         return ()
 
+    def sharing(self, name: str) -> tuple[ServedModel, ...]:
+        raise AssertionError(name)
+
     def load(self, name: str, timeout: float) -> None:
         raise AssertionError(name)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.venom.llm.plugins.module_utils.activation import Change, Transaction
 from ansible_collections.venom.llm.plugins.module_utils.activation_server import Limits, Server, StepFailed
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.record import RuntimeRecord
@@ -39,6 +40,9 @@ class Memory:
     def loaded(self) -> tuple[ServedModel, ...]:
         return tuple(self.models)
 
+    def sharing(self, name: str) -> tuple[ServedModel, ...]:
+        raise AssertionError(name)
+
     def load(self, name: str, timeout: float) -> None:
         raise AssertionError(name)
 
@@ -53,6 +57,22 @@ class Memory:
 
     def remove(self, name: str) -> None:
         raise AssertionError(name)
+
+
+@dataclass
+class Twins(Memory):
+    """A server that tells no weights: the wanted model comes into memory when the twin is gone."""
+
+    twin: str = ""
+    loads: int = 0
+
+    def sharing(self, name: str) -> tuple[ServedModel, ...]:
+        return self.loaded()
+
+    def load(self, name: str, timeout: float) -> None:
+        self.loads += 1
+        if self.twin not in [model.root for model in self.models]:
+            self.models.append(ServedModel(name, "sha256:wanted"))
 
 
 class Answering(OllamaRuntime):
@@ -94,6 +114,38 @@ def test_a_busy_model_goes_by_the_policy(server: Server) -> None:
     with pytest.raises(StepFailed):
         server.unload(["sha256:a"], replace(LIMITS, drain_policy="fail"))
     assert server.unload(["sha256:none"], LIMITS) == ""
+
+
+@pytest.mark.parametrize("call", ["loaded", "unload"])
+def test_a_server_that_is_to_stop_and_gives_no_answer_goes_by_the_policy(server: Server, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def fail(*dummies: object) -> t.NoReturn:
+        raise VenomError(code, wanted="gone", found="no answer", todo="see its log")
+
+    monkeypatch.setattr(memory(server), call, fail)
+    code = "server_unreachable"
+    assert server.drain(LIMITS, will_stop=True) == "no answer, went on"
+    with pytest.raises(StepFailed):
+        server.drain(replace(LIMITS, drain_policy="fail"), will_stop=True)
+    code = "io_error"
+    with pytest.raises(VenomError):
+        server.drain(LIMITS, will_stop=True)
+
+
+@pytest.mark.parametrize(
+    ("twin", "busy", "left"),
+    [
+        # Known by nothing, they go one after the other, until it was the one.
+        ("sha256:a", (), ["sha256:b", "sha256:wanted"]),
+        ("sha256:b", ("sha256:a",), ["sha256:a", "sha256:wanted"]),
+        # It has left by itself meanwhile.
+        ("sha256:c", (), ["sha256:wanted"]),
+    ],
+)
+def test_only_what_is_in_the_place_of_a_model_makes_room(server: Server, twin: str, busy: tuple[str, ...], left: list[str]) -> None:
+    live = Twins([] if twin == "sha256:c" else memory(server).models, busy, twin=twin)
+    t.cast(Answering, server.runtime).memory = live
+    said = Transaction(server, Change(), LIMITS)._load_anew(live, "phi:1b", "sha256:wanted")
+    assert [model.root for model in live.models] == left and live.loads == 1 and "ready again" not in said[-1]
 
 
 def test_what_is_in_memory_without_a_name_is_seen_on_a_server_that_answers(server: Server, tmp_path: Path) -> None:

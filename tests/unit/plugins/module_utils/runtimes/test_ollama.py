@@ -156,6 +156,28 @@ def test_what_has_no_name_any_more_cannot_be_unloaded_and_is_not_said_to_be(runt
     assert caught.value.reason_code == "model_active" and "phi3:mini is still in memory" in caught.value.found
 
 
+def test_what_has_the_weights_of_a_model_or_may_have_them(runtime: ollama.OllamaRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server tells them in the FROM of a model that has a name, as recorded; where it tells nothing, nothing is ruled out."""
+    held = {"twin:latest": A, "other:latest": B, "odd:latest": "c" * 64, "gone:latest": "d" * 64, "broken:latest": "e" * 64}
+    listed = {name: digest for name, digest in held.items() if name != "gone:latest"}
+    files = {"wanted": "1", "twin:latest": "1", "other:latest": "2"}
+
+    def ask(dummy_url: object, dummy_method: str, path: str, body: t.Any, *dummies: object) -> http_probe.Answer:
+        if path == "/api/show":
+            if body["model"] == "broken:latest":
+                return http_probe.Answer(500, b'{"error": "unexpected EOF"}', 0.0)
+            weights = files.get(body["model"])
+            text = f"# FROM x\n\nFROM /m/blobs/sha256-{weights * 64}\nSYSTEM FROM sha256-{B}\n" if weights else "FROM /somewhere\n"
+            return http_probe.Answer(200, json.dumps({"modelfile": text}).encode(), 0.0)
+        models = listed if path == "/api/tags" else held
+        return http_probe.Answer(200, json.dumps({"models": [{"name": n, "digest": d} for n, d in models.items()]}).encode(), 0.0)
+
+    monkeypatch.setattr(ollama_http, "ask", ask)
+    assert [model.id for model in runtime.live().sharing("wanted")] == ["twin", "odd", "gone", "broken"]
+    del files["wanted"]
+    assert len(runtime.live().sharing("wanted")) == len(held)
+
+
 @pytest.mark.parametrize(("keep_alive", "keeps"), [("30m", True), ("-1", True), ("0", False), ("0s", False), ("0.5s", True), ("-", True)])
 def test_whether_a_model_stays_in_memory(runtime: ollama.OllamaRuntime, keep_alive: str, keeps: bool) -> None:
     write(runtime, OLLAMA_KEEP_ALIVE=keep_alive)

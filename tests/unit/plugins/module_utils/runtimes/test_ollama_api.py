@@ -4,6 +4,7 @@
 """The client against a server that answers as a recorded Ollama 0.32.15 did, and as no server should."""
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -12,7 +13,9 @@ import typing as t
 import pytest
 
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
+from ansible_collections.venom.llm.plugins.module_utils.http_probe import Answer, ProbeFailed
 from ansible_collections.venom.llm.plugins.module_utils.names import ModelRef
+from ansible_collections.venom.llm.plugins.module_utils.runtimes import ollama_http
 from ansible_collections.venom.llm.plugins.module_utils.runtimes.ollama_api import OllamaApi
 from ansible_collections.venom.llm.tests.unit.plugins.module_utils.scripted_http import Line, ScriptedHttp, Speaker, reply, stream
 
@@ -232,6 +235,64 @@ def test_unload_of_a_model_that_stays(server: ScriptedHttp) -> None:
     api = OllamaApi(server.url, clock=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
     error = failure_of(api.unload, "tiny", timeout=1.0)
     assert error.reason_code == "model_active" and "still in memory" in error.found
+
+
+class Slow:
+    """A server with models a, b, c in memory, on a clock of its own: each drops after so many seconds, or gives no answer (None)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **models: float | int | None) -> None:
+        self.models = dict(models)
+        self.asked: list[tuple[str, float]] = []
+        self.now = 0.0
+        monkeypatch.setattr(ollama_http, "ask", self.ask)
+        self.api = OllamaApi(clock=lambda: self.now, sleep=self.pass_by)
+        self.names = {self.digest(name): name for name in models}
+
+    def digest(self, name: str) -> str:
+        return f"sha256:{name * 64}"
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+
+    def ask(self, dummy_url: object, dummy_method: str, path: str, body: t.Any, timeout: float, *dummies: object) -> Answer:
+        if path == "/api/ps":
+            return Answer(200, json.dumps({"models": [entry(name, digest=name * 64) for name in self.models]}).encode(), 0.0)
+        name = body["model"]
+        self.asked.append((name, timeout))
+        needs = self.models[name]
+        if needs is None or needs > timeout:
+            self.now += timeout
+            raise ProbeFailed("timeout", f"no answer within {timeout:g} s")
+        self.now += abs(needs)
+        if needs < 0:
+            return Answer(500, b'{"error": "unexpected EOF"}', 0.0)
+        del self.models[name]
+        return Answer(200, b"{}", 0.0)
+
+
+def test_a_model_that_gives_no_answer_takes_no_time_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch, a=None, b=12.0, c=6.0)
+    error = failure_of(slow.api.unload_all, slow.names, 30.0)
+    assert slow.asked == [("a", 10.0), ("b", 10.0), ("c", 10.0)] and list(slow.models) == ["a", "b"]
+    assert error.reason_code == "model_active"
+    assert error.found.startswith("a, b is still in memory after 30 s, ") and "no answer within 10 s" in error.found
+
+
+def test_the_time_for_all_models_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch, a=6.0, b=6.0, c=6.0)
+    error = failure_of(slow.api.unload_all, slow.names, 1.0)
+    assert [name for name, dummy in slow.asked] == ["a", "b", "c"] and slow.now == 3.0 and error.reason_code == "model_active"
+    slow = Slow(monkeypatch, a=6.0, b=6.0, c=6.0)
+    slow.api.unload_all(slow.names, 20.0)
+    assert slow.now == 18.0 and not slow.models
+
+
+def test_a_model_that_is_refused_is_told_after_the_others_have_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Slow(monkeypatch, a=-1.0, b=1.0)
+    error = failure_of(slow.api.unload_all, slow.names, 20.0)
+    assert error.reason_code == "io_error" and list(slow.models) == ["a"] and slow.now == 2.0
+    slow = Slow(monkeypatch, a=-1.0, b=None)
+    assert failure_of(slow.api.unload_all, slow.names, 20.0).reason_code == "io_error" and len(slow.asked) == 2
 
 
 # Pull
