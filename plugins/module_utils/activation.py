@@ -228,16 +228,19 @@ class Transaction:
         """
         said = [f"another model was in memory in the place of {name}"]
         # It may have left by itself meanwhile; then there is nothing to unload, and the wanted one is loaded all the same.
-        for root in [model.root for model in live.sharing(name)] or [""]:
+        twins = [model.root for model in live.sharing(name)]
+        for root in twins or [""]:
             said.append(self.server.unload([root], self.limits))
             if not _holds(live, root):
                 live.load(name, self.limits.health_timeout)
                 if _holds(live, path):
-                    return [*filter(None, said)]
-        said.append(self.server.drain(self.limits, will_stop=True))
-        self.server.stop(self.limits)
-        said.append(f"ready again after {self.server.start(self.limits):.1f} s")
-        live.load(name, self.limits.health_timeout)
+                    break
+        if not _holds(live, path) and any(_holds(live, root) for root in twins):
+            said.append(self.server.drain(self.limits, will_stop=True))
+            self.server.stop(self.limits)
+            said.append(f"ready again after {self.server.start(self.limits):.1f} s")
+            live.load(name, self.limits.health_timeout)
+        # Where nothing is in its place and the server does not show it either, the proof says so.
         return [*filter(None, said)]
 
     def _waits_for_commit(self, live: LiveModels, active: Active) -> bool:
