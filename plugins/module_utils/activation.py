@@ -15,7 +15,8 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.venom.llm.plugins.module_utils import activation_names, activation_trial, http_probe
-from ansible_collections.venom.llm.plugins.module_utils.activation_server import Limits, Server, StepFailed
+from ansible_collections.venom.llm.plugins.module_utils.activation_refusals import folder_missing, refuse_unit
+from ansible_collections.venom.llm.plugins.module_utils.activation_server import Limits, Server, StepFailed, cause_of, holds
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.observation import committed_of, name_mismatch, port_conflict
 from ansible_collections.venom.llm.plugins.module_utils.record import Activation, Trial
@@ -101,7 +102,7 @@ class Transaction:
         try:
             outcome = STEPS[does or name](self)
         except (StepFailed, VenomError, OSError) as error:
-            self.reports.append(StepReport(label + name, f"failed: {_cause(error)}", time.monotonic() - begun))
+            self.reports.append(StepReport(label + name, f"failed: {cause_of(error)}", time.monotonic() - begun))
             raise
         self.reports.append(StepReport(label + name, outcome, time.monotonic() - begun))
 
@@ -141,7 +142,7 @@ class Transaction:
 
     def drain(self) -> str:
         """Wait until no client waits for an answer any more."""
-        will_stop = self._change.restart or self._moves_version() or self.server.must_restart() or self.server.holds_nameless(self._others())
+        will_stop = self._moves_version() or self._restarts()
         return self.server.drain(self.limits, will_stop)
 
     def switch(self) -> str:
@@ -187,7 +188,7 @@ class Transaction:
         """Stop the old server, start the new one, wait until it answers; a live one changes its models instead."""
         live = self.runtime.live()
         said = []
-        if live is None or self._change.restart or self.server.must_restart() or self.server.holds_nameless(self._others()):
+        if live is None or self._restarts():
             self.server.stop(self.limits)
             self._log_mark = base.log_size(self.supervisor.log_path)
             said.append(f"ready after {self.server.start(self.limits):.1f} s")
@@ -217,31 +218,9 @@ class Transaction:
         said += [unloaded] if unloaded else []
         name = active.model if waits else active.alias
         live.load(name, self.limits.health_timeout)
-        if live.keeps_models and not _holds(live, active.path):
-            said += self._load_anew(live, name, active.path)
+        if live.keeps_models and not holds(live, active.path):
+            said += self.server.load_anew(live, name, active.path, self.limits)
         return [*said, f"loaded {active.model}"]
-
-    def _load_anew(self, live: LiveModels, name: str, path: str) -> list[str]:
-        """Of two models with the same weights the server uses whichever is in memory, with that one's template: that one makes room.
-
-        The others in memory are somebody's. They go only with the server, which is restarted where that one stays.
-        """
-        said = [f"another model was in memory in the place of {name}"]
-        # It may have left by itself meanwhile; then there is nothing to unload, and the wanted one is loaded all the same.
-        twins = [model.root for model in live.sharing(name)]
-        for root in twins or [""]:
-            said.append(self.server.unload([root], self.limits))
-            if not _holds(live, root):
-                live.load(name, self.limits.health_timeout)
-                if _holds(live, path):
-                    break
-        if not _holds(live, path) and any(_holds(live, root) for root in twins):
-            said.append(self.server.drain(self.limits, will_stop=True))
-            self.server.stop(self.limits)
-            said.append(f"ready again after {self.server.start(self.limits):.1f} s")
-            live.load(name, self.limits.health_timeout)
-        # Where nothing is in its place and the server does not show it either, the proof says so.
-        return [*filter(None, said)]
 
     def _waits_for_commit(self, live: LiveModels, active: Active) -> bool:
         """Whether the alias is the committed model's: until the commit, clients and a boot are to find that one by it."""
@@ -288,7 +267,7 @@ class Transaction:
             self.completion = self.runtime.complete(wanted.alias, patience)
         except CompletionFailed as error:
             raise StepFailed(f"no completion: {error}") from error
-        if live is not None and live.keeps_models and not _holds(live, wanted.path):
+        if live is not None and live.keeps_models and not holds(live, wanted.path):
             loaded = ", ".join(f"{model.id} ({model.root})" for model in live.loaded()) or "nothing"
             raise StepFailed(f"{wanted.alias} answered, but the server has {loaded} in memory instead of {wanted.path}")
         said = f"{wanted.alias} from {wanted.path} answered {self.completion.text.strip()[:60]!r}"
@@ -333,6 +312,10 @@ class Transaction:
             raise StepFailed("no model is configured")
         return active
 
+    def _restarts(self) -> bool:
+        """Whether a server that could change its models while it runs has to start anew all the same."""
+        return self._change.restart or self.server.must_restart() or self.server.holds_nameless(self._others())
+
     def _others(self) -> set[str]:
         """What the server may have in memory because of us, besides the model that it is to serve."""
         active = self._wanted() if self.runtime.runs_without_model else None
@@ -374,14 +357,14 @@ class Transaction:
                     neighbour.start(self.limits)
                     said.append(f"{name} runs again")
             except (StepFailed, VenomError, OSError) as error:
-                said.append(f"{name} does not run again: {_cause(error)}")
+                said.append(f"{name} does not run again: {cause_of(error)}")
         return said
 
     # Failure.
 
     def _give_up(self, step: str, error: Exception, switched: bool) -> t.NoReturn:
         """Capture the evidence, put things right, and tell all of it."""
-        cause = _cause(error)
+        cause = cause_of(error)
         service = self.supervisor.status()
         # A server that runs on may have written nothing since; its last lines are all there is.
         tail = base.log_tail(self.supervisor.log_path, _LOG_LINES, self._log_mark) or base.log_tail(self.supervisor.log_path, _LOG_LINES)
@@ -390,7 +373,7 @@ class Transaction:
             try:
                 outcome, rolled_back = self._put_right(step)
             except (StepFailed, VenomError, OSError) as second:
-                outcome = f"putting things right failed too: {_cause(second)}{self._leave()}"
+                outcome = f"putting things right failed too: {cause_of(second)}{self._leave()}"
         wanted = self._change.target.model if self._change.target is not None else self.runtime.name
         raise VenomError(
             self._change.failure_code,
@@ -513,46 +496,3 @@ STEPS: dict[str, t.Callable[[Transaction], str]] = {
     "revert": Transaction._revert,
     "return": Transaction._return,
 }
-
-
-def _holds(live: LiveModels, path: str) -> bool:
-    """Whether a model is in memory."""
-    return any(model.root == path for model in live.loaded())
-
-
-def refuse_unit(supervisor: base.Supervisor, runtime: str, service: base.ServiceState) -> None:
-    """Raise ``not_installed`` for a unit that no role has installed, ``supervisor_failed`` for one that would not start any more."""
-    if not service.installed:
-        raise VenomError(
-            "not_installed",
-            wanted=f"the unit {supervisor.unit}",
-            found="systemd does not know it",
-            todo=f"run the role venom.llm.{runtime} first",
-            unit=supervisor.unit,
-        )
-    if service.unstartable:
-        unmask = f"systemctl unmask {supervisor.unit}, or leave the runtime out"
-        raise VenomError(
-            "supervisor_failed",
-            wanted=f"the unit {supervisor.unit} ready to be started",
-            found=f"it is {service.unstartable}: {service.detail}",
-            todo=unmask if service.unstartable == "masked" else f"see systemctl status {supervisor.unit} on the host",
-            unit=supervisor.unit,
-        )
-
-
-def folder_missing(target: Activation) -> VenomError:
-    """The refusal to serve a model that is not there."""
-    return VenomError(
-        "not_installed",
-        wanted=f"{target.model} in {target.path}",
-        found="the folder is not there",
-        todo="install it: venom_model with state present",
-        path=target.path,
-    )
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, VenomError):
-        return f"{error.found} ({error.reason_code})"
-    return str(error)

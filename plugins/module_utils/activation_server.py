@@ -13,7 +13,7 @@ from ansible_collections.venom.llm.plugins.module_utils import processes
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.observation import QUESTION_TIMEOUT, Observation, digest_of, observe, port_conflict
 from ansible_collections.venom.llm.plugins.module_utils.record import RuntimeRecord
-from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import Runtime
+from ansible_collections.venom.llm.plugins.module_utils.runtimes.base import LiveModels, Runtime
 from ansible_collections.venom.llm.plugins.module_utils.supervisors import base
 from ansible_collections.venom.llm.plugins.module_utils.waiting import WaitFailed, WaitTimeout, wait_for
 
@@ -108,6 +108,28 @@ class Server:
         health = self.runtime.health(timeout)
         return health.state == "ready" or health.seconds is None
 
+    def load_anew(self, live: LiveModels, name: str, path: str, limits: Limits) -> list[str]:
+        """Of two models with the same weights the server uses whichever is in memory, with that one's template: that one makes room.
+
+        The others in memory are somebody's. They go only with the server, which is restarted where that one stays.
+        """
+        said = [f"another model was in memory in the place of {name}"]
+        # It may have left by itself meanwhile; then there is nothing to unload, and the wanted one is loaded all the same.
+        twins = [model.root for model in live.sharing(name)]
+        for root in twins or [""]:
+            said.append(self.unload([root], limits))
+            if not holds(live, root):
+                live.load(name, limits.health_timeout)
+                if holds(live, path):
+                    break
+        if not holds(live, path) and any(holds(live, root) for root in twins):
+            said.append(self.drain(limits, will_stop=True))
+            self.stop(limits)
+            said.append(f"ready again after {self.start(limits):.1f} s")
+            live.load(name, limits.health_timeout)
+        # Where nothing is in its place and the server does not show it either, the proof says so.
+        return [*filter(None, said)]
+
     def holds_nameless(self, paths: t.Collection[str]) -> bool:
         """Whether one of these models is in memory that no name means any more, as after an update of its tag: only a restart takes it out."""
         live = self.runtime.live()
@@ -201,6 +223,18 @@ class Server:
             raise StepFailed(f"not ready after {error.waited:.0f} s: {said[0]}") from error
         except WaitFailed as error:
             raise StepFailed(f"the server {'ended' if error.state == 'died' else 'is ' + error.state}: {said[0]}") from error
+
+
+def cause_of(error: Exception) -> str:
+    """What went wrong, in the words of a step."""
+    if isinstance(error, VenomError):
+        return f"{error.found} ({error.reason_code})"
+    return str(error)
+
+
+def holds(live: LiveModels, path: str) -> bool:
+    """Whether a model is in memory."""
+    return any(model.root == path for model in live.loaded())
 
 
 def _by_policy(text: str, limits: Limits) -> str:

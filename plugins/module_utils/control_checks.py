@@ -8,7 +8,8 @@ import contextlib
 import copy
 from dataclasses import dataclass, replace
 
-from ansible_collections.venom.llm.plugins.module_utils import activation, activation_names, activation_trial
+from ansible_collections.venom.llm.plugins.module_utils import activation_names, activation_trial
+from ansible_collections.venom.llm.plugins.module_utils.activation_refusals import refuse_unit
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.observation import Observation, digest_of
 from ansible_collections.venom.llm.plugins.module_utils.record import Activation, Trial
@@ -125,7 +126,7 @@ def refuse_start(site: Site, request: Request, seen: Observation) -> list[Rival]
     site.runtime.settings()
     # Asking starts nothing, so what serves under a unit that is masked by now may be proved.
     service = replace(seen.service, unstartable="") if request.state == "probed" else seen.service
-    activation.refuse_unit(site.supervisor, site.runtime.name, service)
+    refuse_unit(site.supervisor, site.runtime.name, service)
     if request.version:
         activation_trial.link_of(site.runtime).check(request.version)
     rivals = find_rivals(seen, site.runtime, site.supervisor)

@@ -111,3 +111,10 @@ def test_the_exporter_runs_from_the_archive_alone(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-I", "-B", "-S", "export.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "venom_scrape_success 1\n" in (tmp_path / "venom.prom").read_text()
+
+
+def test_no_reading_outlives_the_timer_and_writes_figures_that_were_removed() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/monitoring/tasks/absent.yml").read_text(encoding="utf-8"))
+    stopped = [task["ansible.builtin.systemd_service"]["name"] for task in tasks if "ansible.builtin.systemd_service" in task]
+    assert stopped == ["venom-monitoring.timer", "venom-monitoring.service"], "the timer first, or it begins another reading"
+    assert "ansible.builtin.file" in tasks[-1]

@@ -198,6 +198,12 @@ def test_unit_of_ollama_has(setting: str) -> None:
     assert setting in ollama_lines()
 
 
+def test_what_vllm_compiles_finds_the_programs_of_its_environment() -> None:
+    assert envfile.parse(render("vllm.env.j2"))["PATH"].split(":")[0] == "/opt/venom/vllm/current/bin"
+    own = envfile.parse(render("vllm.env.j2", venom_vllm_environment={"PATH": "/usr/bin"}))
+    assert own["PATH"] == "/usr/bin", "an operator's word wins"
+
+
 def test_unit_of_ollama_with_the_account_of_another_installation() -> None:
     lines = ollama_lines(venom_ollama_account="ollama", venom_ollama_models_dir="/usr/share/ollama/.ollama/models")
     assert "User=ollama" in lines and not [line for line in lines if line.startswith("Group=")]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.venom.llm.plugins.module_utils.activation import Change, Transaction
 from ansible_collections.venom.llm.plugins.module_utils.activation_server import Limits, Server, StepFailed
 from ansible_collections.venom.llm.plugins.module_utils.errors import VenomError
 from ansible_collections.venom.llm.plugins.module_utils.record import RuntimeRecord
@@ -144,7 +143,7 @@ def test_a_server_that_is_to_stop_and_gives_no_answer_goes_by_the_policy(server:
 def test_only_what_is_in_the_place_of_a_model_makes_room(server: Server, twin: str, busy: tuple[str, ...], left: list[str]) -> None:
     live = Twins([] if twin == "sha256:c" else memory(server).models, busy, twin=twin)
     t.cast(Answering, server.runtime).memory = live
-    said = Transaction(server, Change(), LIMITS)._load_anew(live, "phi:1b", "sha256:wanted")
+    said = server.load_anew(live, "phi:1b", "sha256:wanted", LIMITS)
     assert [model.root for model in live.models] == left and live.loads == 1 and "ready again" not in said[-1]
 
 
